@@ -1,0 +1,142 @@
+//! The way of committed entries to the state machine.
+
+use alloc::collections::VecDeque;
+
+use crate::entry::Entries;
+use crate::ids::LogIndex;
+use crate::outbox::Outbox;
+use crate::output::Outcome;
+use crate::raft::Raft;
+use crate::role::Role;
+
+/// How far the state machine is, and what is under way to it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Applier {
+    applied: LogIndex,
+    handed_out: LogIndex,
+    in_flight: VecDeque<(LogIndex, usize)>,
+    in_flight_bytes: usize,
+    loading: bool,
+}
+
+impl Applier {
+    pub(crate) const fn new(applied: LogIndex) -> Self {
+        Self {
+            applied,
+            handed_out: applied,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            loading: false,
+        }
+    }
+
+    pub(crate) const fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    fn hand_out(&mut self, entries: Entries, out: &mut Outbox<'_>) {
+        let Some(last) = entries.last().map(|entry| entry.index) else { return };
+        let bytes = entries.size();
+        self.in_flight.push_back((last, bytes));
+        self.in_flight_bytes += bytes;
+        self.handed_out = last;
+        out.apply(entries);
+    }
+
+    pub(crate) fn check(&self, commit: LogIndex) -> Result<(), &'static str> {
+        if self.applied > self.handed_out || self.handed_out > commit {
+            return Err("applied <= handed out <= commit");
+        }
+        if self.in_flight_bytes != self.in_flight.iter().map(|(_, bytes)| bytes).sum::<usize>() {
+            return Err("bytes with the state machine equal their recomputation");
+        }
+        Ok(())
+    }
+}
+
+impl Raft {
+    /// Raises the commit index, never lowers it, and answers the proposals that this decides.
+    pub(crate) fn set_commit(&mut self, commit: LogIndex, out: &mut Outbox<'_>) {
+        if commit <= self.commit {
+            return;
+        }
+        self.commit = commit;
+        let term = self.hard_state.term;
+        if let Role::Leader(leader) = &mut self.role {
+            while let Some(pending) = leader.pending.front()
+                && pending.index <= commit
+            {
+                let index = pending.index;
+                leader.uncommitted_bytes -= pending.bytes;
+                if let Some(request) = pending.request {
+                    out.done(request, Outcome::Committed { term, index });
+                }
+                leader.pending.pop_front();
+            }
+        }
+        while let Some((index, term, request)) = self.awaiting.take_decided(commit) {
+            out.done(request, self.decided(index, term));
+        }
+    }
+
+    /// What became of a proposal whose place is committed.
+    pub(crate) fn decided(&self, index: LogIndex, term: crate::Term) -> Outcome {
+        match self.log.term_at(index) {
+            Some(there) if there == term => Outcome::Committed { term, index },
+            Some(_) => Outcome::Lost,
+            None => Outcome::Unknown,
+        }
+    }
+
+    /// Hands committed entries to the state machine, in order, as far as the limit allows.
+    pub(crate) fn hand_out(&mut self, out: &mut Outbox<'_>) {
+        let limit = self.config.max_applying_bytes;
+        while self.applier.handed_out < self.commit
+            && self.applier.in_flight_bytes < limit
+            && !self.applier.loading
+        {
+            let from = self.applier.handed_out.next();
+            match self.log.run_at(from..=self.commit) {
+                Some(run) => {
+                    let room = limit - self.applier.in_flight_bytes;
+                    self.applier.hand_out(run.up_to(room, usize::MAX), out);
+                }
+                None => {
+                    self.applier.loading = true;
+                    out.load(from, self.commit, limit);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_applied(&mut self, index: LogIndex, out: &mut Outbox<'_>) {
+        let applier = &mut self.applier;
+        if index <= applier.applied || index > applier.handed_out {
+            self.dropped.stale += 1;
+            return;
+        }
+        applier.applied = index;
+        while let Some((last, bytes)) = applier.in_flight.front()
+            && *last <= index
+        {
+            applier.in_flight_bytes -= bytes;
+            applier.in_flight.pop_front();
+        }
+        self.release_reads(out);
+    }
+
+    pub(crate) fn on_loaded(&mut self, from: LogIndex, entries: &Entries, out: &mut Outbox<'_>) {
+        let fits = entries.first().is_none_or(|entry| entry.index == from);
+        // A truncation may have overtaken the load; then it counts as empty, and what is still
+        // needed is asked for again.
+        let entries = if fits && self.log.owns(entries) { entries.clone() } else { Entries::empty() };
+        if self.applier.loading && self.applier.handed_out.next() == from {
+            self.applier.loading = false;
+            let committed = entries.between(from, self.commit);
+            if !committed.is_empty() {
+                self.applier.hand_out(committed, out);
+            }
+        }
+        self.send_loaded(from, &entries, out);
+    }
+}

@@ -1,0 +1,131 @@
+//! What comes out of the core.
+
+use thiserror::Error;
+
+use crate::entry::{Entries, Write};
+use crate::ids::{LogIndex, NodeId, RequestId, Term};
+use crate::message::Message;
+
+/// Something that the host must carry out. Writes are made durable in ticket order and entries are
+/// applied in order; apart from these two orders everything may run at once.
+///
+/// The enum is exhaustive on purpose: a host that forgets a variant does not compile.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// Make this durable, then answer with [`Event::Persisted`](crate::Event::Persisted). At most
+    /// one for each step.
+    Persist(Write),
+    /// Pass this to the node that it names. It may be lost.
+    Send(Message),
+    /// Apply these committed entries to the state machine, then answer with
+    /// [`Event::Applied`](crate::Event::Applied). The runs come without gap or repetition, and
+    /// contain entries of every kind; only the commands concern the state machine.
+    Apply(Entries),
+    /// Read entries back from the log store and answer with
+    /// [`Event::Loaded`](crate::Event::Loaded): at least the one at `from`, at most those up to
+    /// `through`, as many as fit in `max_bytes` (counted by [`Entry::size`](crate::Entry::size)).
+    Load {
+        /// The first entry that is needed.
+        from: LogIndex,
+        /// The last entry that is of use.
+        through: LogIndex,
+        /// The limit for all entries but the first, in bytes.
+        max_bytes: usize,
+    },
+    /// The one answer to a request.
+    Done {
+        /// The request.
+        request: RequestId,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Something that observers may want to know. Ignoring it is fine.
+    Notice(Notice),
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The proposed command is committed at this place: it is in the log for ever, and every
+    /// node's state machine gets it exactly there. On this node the [`Output::Apply`] that
+    /// contains it comes in the same step or later.
+    Committed {
+        /// The term of its entry.
+        term: Term,
+        /// The index of its entry.
+        index: LogIndex,
+    },
+    /// The read may be served from this node's state machine now: it has applied everything up to
+    /// `index`, and with it every write that was complete when the read began.
+    Readable {
+        /// The index that the read waited for.
+        index: LogIndex,
+    },
+    /// The request was not accepted: a proposal is certainly never applied by it. It may be sent
+    /// again.
+    Refused {
+        /// Why.
+        reason: Refusal,
+        /// The leader, when this node knows it.
+        leader: Option<NodeId>,
+    },
+    /// The proposed command was in the log for a while and was overwritten by a newer leader: it
+    /// is certainly never applied. It may be sent again.
+    Lost,
+    /// Nobody knows: the proposed command may have been applied, may yet be, or may never be.
+    /// Sending it again may apply it twice, unless the state machine recognises repetitions.
+    Unknown,
+}
+
+/// Why a request was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+pub enum Refusal {
+    /// No leader is known, or the leader was lost before a read was confirmed. Try again after the
+    /// next election, which is a few election timeouts away as long as a majority is up.
+    #[error("no leader is known")]
+    NoLeader,
+    /// A limit of the [`Config`](crate::Config) is reached: too many requests wait, or too many bytes are not yet
+    /// committed or not yet on the disk. Try again a little later, and slow down.
+    #[error("too much is under way: a limit on waiting requests or uncommitted bytes is reached")]
+    Overloaded,
+    /// The command is larger than the `Config` allows. It will never be accepted.
+    #[error("the command has {size} bytes, the limit is {limit}")]
+    TooLarge {
+        /// The size of the command in bytes.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+}
+
+/// What an observer may want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Notice {
+    /// The node has another role or another term.
+    Role {
+        /// The role now.
+        role: RoleKind,
+        /// The term now.
+        term: Term,
+    },
+    /// The node follows another leader, or knows none any more.
+    Leader {
+        /// The leader of `term`, if it is known.
+        leader: Option<NodeId>,
+        /// The term now.
+        term: Term,
+    },
+}
+
+/// The role of a node (paper, section 5.1; for the pre-candidate the dissertation, section 9.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoleKind {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether an election could be won.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads. That is a belief: only a confirmed read or a commit proves it.
+    Leader,
+}

@@ -1,0 +1,303 @@
+//! The node: its state and the one function that changes it.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::apply::Applier;
+use crate::config::{Config, ConfigError, Inconsistency};
+use crate::entry::HardState;
+use crate::event::{Event, Input};
+use crate::forward::Awaiting;
+use crate::ids::{LogIndex, NodeId, RequestId, Term, Ticket};
+use crate::log::Log;
+use crate::membership::Membership;
+use crate::message::{Body, Message};
+use crate::outbox::Outbox;
+use crate::output::{Notice, Outcome, Output, Refusal, RoleKind};
+use crate::random::Random;
+use crate::reads::ConfirmedReads;
+use crate::restored::Restored;
+use crate::role::Role;
+use crate::status::Dropped;
+use crate::time::Instant;
+use crate::timers::ElectionTimer;
+
+/// One node of a Raft cluster, as a value.
+///
+/// Everything that happens to the node goes into [`step`](Raft::step), everything that it wants
+/// done comes out. It owns no clock, no socket, no file and no thread; the crate's documentation
+/// lists what a host has to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Raft {
+    pub(crate) config: Config,
+    pub(crate) membership: Membership,
+    pub(crate) random: Random,
+    pub(crate) now: Instant,
+    pub(crate) hard_state: HardState,
+    hard_state_changed: bool,
+    hard_state_ticket: Ticket,
+    pub(crate) log: Log,
+    pub(crate) commit: LogIndex,
+    pub(crate) applier: Applier,
+    pub(crate) role: Role,
+    pub(crate) election: ElectionTimer,
+    pub(crate) held: VecDeque<Held>,
+    pub(crate) awaiting: Awaiting,
+    pub(crate) confirmed_reads: ConfirmedReads,
+    pub(crate) incarnation: u64,
+    pub(crate) batch_sequence: u64,
+    pub(crate) read_sequence: u64,
+    pub(crate) dropped: Dropped,
+    announced: (RoleKind, Term, Option<NodeId>),
+}
+
+/// A message that waits until a write is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Held {
+    pub(crate) until: Ticket,
+    pub(crate) message: Message,
+}
+
+impl Raft {
+    /// Makes a node from its settings and what its disk holds, at the host's time `now`. A node
+    /// that starts for the first time has [`Restored::default`].
+    ///
+    /// The node starts as a follower, whatever it was before, and knows nothing to be committed
+    /// beyond what its state machine has applied; it learns the rest from its leader.
+    ///
+    /// # Errors
+    /// A setting makes no sense, or the stored log contradicts itself; the error says which.
+    pub fn new(config: Config, restored: Restored, now: Instant) -> Result<Self, ConfigError> {
+        config.check()?;
+        let Restored { log, applied } = restored;
+        let hard_state = log.hard_state;
+        let log = Log::restore(log).map_err(ConfigError::Inconsistent)?;
+        if applied > log.last() {
+            let last = log.last();
+            return Err(ConfigError::Inconsistent(Inconsistency::AppliedBeyondLog { applied, last }));
+        }
+        let mut random = Random::new(config.seed);
+        let election = ElectionTimer::new(now, random.once_to_twice(config.election_timeout));
+        Ok(Self {
+            membership: Membership::of(&config),
+            // Half the range is left, so that counting up from here never wraps.
+            incarnation: random.next(),
+            batch_sequence: 0,
+            read_sequence: random.next() >> 1,
+            config,
+            random,
+            now,
+            hard_state,
+            hard_state_changed: false,
+            hard_state_ticket: Ticket::default(),
+            log,
+            commit: applied,
+            applier: Applier::new(applied),
+            role: Role::Follower(None),
+            election,
+            held: VecDeque::new(),
+            awaiting: Awaiting::default(),
+            confirmed_reads: ConfirmedReads::default(),
+            dropped: Dropped::default(),
+            announced: (RoleKind::Follower, hard_state.term, None),
+        })
+    }
+
+    /// Takes one input and returns what is to be done about it. Never fails and never panics,
+    /// whatever the input.
+    #[must_use = "every output must be carried out"]
+    pub fn step(&mut self, input: Input) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        self.step_into(input, &mut outputs);
+        outputs
+    }
+
+    /// [`step`](Raft::step) into a buffer that the host uses again. Outputs are added at its end.
+    pub fn step_into(&mut self, input: Input, outputs: &mut Vec<Output>) {
+        self.now = self.now.max(input.at);
+        let mut out = Outbox::new(outputs);
+        match input.event {
+            Event::Wake => {}
+            Event::Receive(message) => self.receive(message, &mut out),
+            Event::Persisted(ticket) => self.on_persisted(ticket, &mut out),
+            Event::Applied(index) => self.on_applied(index, &mut out),
+            Event::Loaded { from, entries } => self.on_loaded(from, &entries, &mut out),
+            Event::Propose(proposals) => self.on_propose(proposals, &mut out),
+            Event::Read(request) => self.on_read(request, &mut out),
+        }
+        self.fire_timers(&mut out);
+        self.finish(&mut out);
+        if cfg!(debug_assertions) {
+            let verdict = self.check_invariants();
+            debug_assert_eq!(verdict, Ok(()), "an invariant of Raft is broken");
+        }
+    }
+
+    fn receive(&mut self, message: Message, out: &mut Outbox<'_>) {
+        if !self.is_sensible(&message) {
+            self.dropped.malformed += 1;
+            return;
+        }
+        let Message { from, term, body, .. } = message;
+        let asks_for_vote = matches!(body, Body::PreVote { .. } | Body::Vote { .. });
+        if asks_for_vote && term > self.hard_state.term && self.hears_leader_other_than(from) {
+            // A server that is out of touch must not depose a leader that the others hear
+            // (dissertation, section 4.2.3).
+            self.dropped.disruptive += 1;
+            return;
+        }
+        if term < self.hard_state.term {
+            return self.answer_stale(from, &body, out);
+        }
+        if term > self.hard_state.term {
+            self.follow(term, None, out);
+        }
+        match body {
+            Body::PreVote { last } => self.on_pre_vote(from, last, out),
+            Body::PreVoteReply { granted } => self.on_pre_vote_reply(from, granted, out),
+            Body::Vote { last } => self.on_vote(from, last, out),
+            Body::VoteReply { granted } => self.on_vote_reply(from, granted, out),
+            Body::Append(append) => self.on_append(from, append, out),
+            Body::AppendReply(reply) => self.on_append_reply(from, reply, out),
+            Body::Propose { batch, commands } => self.on_forwarded(from, batch, commands, out),
+            Body::ProposeReply { batch, first } => self.on_propose_reply(from, batch, first, out),
+            Body::ReadIndex { sequence } => self.on_read_index(from, sequence),
+            Body::ReadIndexReply { sequence, index } => {
+                self.on_read_index_reply(from, sequence, index, out);
+            }
+        }
+    }
+
+    /// Whether a message is for this node and contradicts neither itself nor the protocol.
+    fn is_sensible(&self, message: &Message) -> bool {
+        let Message { from, to, term, body } = message;
+        let addressed = *to == self.config.id && *from != self.config.id;
+        let term_fits = Term::ZERO < *term && *term < Term::MAX;
+        let first_election = *term == Term::ZERO
+            && matches!(body, Body::PreVote { .. } | Body::PreVoteReply { .. });
+        let body_fits = match body {
+            Body::Append(append) => {
+                let follows = append.entries.first().is_none_or(|entry| {
+                    entry.index == append.prev.index.next() && entry.term >= append.prev.term
+                });
+                let within_term = append.entries.last().is_none_or(|entry| entry.term <= *term);
+                follows && within_term && append.prev.term <= *term && append.commit <= append.last()
+            }
+            Body::AppendReply(_)
+            | Body::PreVote { .. }
+            | Body::PreVoteReply { .. }
+            | Body::Vote { .. }
+            | Body::VoteReply { .. }
+            | Body::Propose { .. }
+            | Body::ProposeReply { .. }
+            | Body::ReadIndex { .. }
+            | Body::ReadIndexReply { .. } => true,
+        };
+        addressed && (term_fits || first_election) && body_fits
+    }
+
+    /// Tells the sender of an old term's request about the newer term. Old answers are dropped.
+    fn answer_stale(&mut self, from: NodeId, body: &Body, out: &mut Outbox<'_>) {
+        self.dropped.stale += 1;
+        match body {
+            Body::PreVote { .. } => self.send(from, Body::PreVoteReply { granted: false }, out),
+            Body::Vote { .. } => self.send(from, Body::VoteReply { granted: false }, out),
+            Body::Append(append) => self.reject_append(from, append, out),
+            _ => {}
+        }
+    }
+
+    fn on_persisted(&mut self, ticket: Ticket, out: &mut Outbox<'_>) {
+        if !self.log.persisted(ticket) {
+            self.dropped.stale += 1;
+            return;
+        }
+        let mut waiting = VecDeque::new();
+        for held in core::mem::take(&mut self.held) {
+            if held.until <= ticket { out.release(held.message) } else { waiting.push_back(held) }
+        }
+        self.held = waiting;
+        self.count_own_vote(out);
+        self.advance_commit(out);
+    }
+
+    /// What every step ends with: everything that the new state allows is put into outputs.
+    fn finish(&mut self, out: &mut Outbox<'_>) {
+        self.hand_out(out);
+        self.advance_reads(out);
+        self.replicate(out);
+        let hard_state = self.hard_state_changed.then_some(self.hard_state);
+        if let Some(write) = self.log.take_write(hard_state) {
+            if self.hard_state_changed {
+                self.hard_state_changed = false;
+                self.hard_state_ticket = write.ticket;
+            }
+            out.persist(write);
+        }
+        self.log.shrink(self.config.max_cached_bytes);
+        self.announce(out);
+    }
+
+    fn announce(&mut self, out: &mut Outbox<'_>) {
+        let (role, term, leader) = (self.role.kind(), self.hard_state.term, self.leader());
+        let before = core::mem::replace(&mut self.announced, (role, term, leader));
+        if (before.0, before.1) != (role, term) {
+            out.notice(Notice::Role { role, term });
+        }
+        if before.2 != leader {
+            out.notice(Notice::Leader { leader, term });
+        }
+    }
+
+    /// The leader of the current term, as far as this node knows.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(_) => Some(self.config.id),
+            Role::Follower(Some(following)) => Some(following.leader),
+            _ => None,
+        }
+    }
+
+    /// Enters a newer term, or votes in the current one. The change is durable with the write of
+    /// this step.
+    pub(crate) fn set_hard_state(&mut self, term: Term, vote: Option<NodeId>) {
+        if term > self.hard_state.term {
+            // What was to be said in the old term is of no use to anybody.
+            self.held.clear();
+        }
+        self.hard_state = HardState { term, vote };
+        self.hard_state_changed = true;
+    }
+
+    /// The ticket with which the current term and vote are durable.
+    pub(crate) const fn hard_state_ticket(&self) -> Ticket {
+        if self.hard_state_changed { self.log.upcoming_ticket() } else { self.hard_state_ticket }
+    }
+
+    /// Sends a message once the current term and vote are durable, which every message promises.
+    pub(crate) fn send(&mut self, to: NodeId, body: Body, out: &mut Outbox<'_>) {
+        self.send_after(self.hard_state_ticket(), to, body, out);
+    }
+
+    /// Sends a message once everything up to `until` is durable.
+    pub(crate) fn send_after(
+        &mut self,
+        until: Ticket,
+        to: NodeId,
+        body: Body,
+        out: &mut Outbox<'_>,
+    ) {
+        let message = Message { from: self.config.id, to, term: self.hard_state.term, body };
+        if until <= self.log.durable_ticket() {
+            out.send(message);
+        } else if self.held.len() < self.config.max_held_messages {
+            self.held.push_back(Held { until, message });
+        } else {
+            self.dropped.over_limit += 1;
+        }
+    }
+
+    pub(crate) fn refuse(&self, request: RequestId, reason: Refusal, out: &mut Outbox<'_>) {
+        out.done(request, Outcome::Refused { reason, leader: self.leader() });
+    }
+}

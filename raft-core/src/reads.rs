@@ -1,0 +1,267 @@
+//! Linearizable reads without a log write: ReadIndex (dissertation, section 6.4).
+//!
+//! A read may be served once this node has applied everything that was committed when the read
+//! began. The leader knows that index, provided that it still leads; a majority that answers a
+//! message sent after the read began proves it. Such a confirmation round serves all reads that
+//! waited when it began, and only one is under way at a time.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::ids::{LogIndex, NodeId, RequestId};
+use crate::message::Body;
+use crate::outbox::Outbox;
+use crate::output::{Outcome, Refusal};
+use crate::raft::Raft;
+use crate::role::{Leader, Role};
+use crate::time::Instant;
+
+/// The reads that wait at a leader for the confirmation that it leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct LeaderReads {
+    own: VecDeque<OwnRead>,
+    /// One question of each follower at most, since it stands for all its earlier ones.
+    remote: BTreeMap<NodeId, RemoteRead>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct OwnRead {
+    round: u64,
+    index: LogIndex,
+    request: RequestId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct RemoteRead {
+    round: u64,
+    index: LogIndex,
+    sequence: u64,
+}
+
+impl LeaderReads {
+    pub(crate) fn len(&self) -> usize {
+        self.own.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.remote.is_empty()
+    }
+
+    /// Whether a read waits for a round that has not begun.
+    fn wants_round_after(&self, round: u64) -> bool {
+        self.own.back().is_some_and(|read| read.round > round)
+            || self.remote.values().any(|read| read.round > round)
+    }
+
+    pub(crate) fn into_requests(self) -> impl Iterator<Item = RequestId> {
+        self.own.into_iter().map(|read| read.request)
+    }
+}
+
+/// The reads that wait at a follower for the leader to name an index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct FollowerReads {
+    waiting: VecDeque<(u64, RequestId)>,
+    asked: Option<Question>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    sequence: u64,
+    repeat: Instant,
+}
+
+impl FollowerReads {
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// When to repeat the question that is out.
+    pub(crate) fn repeat(&self) -> Option<Instant> {
+        self.asked.map(|question| question.repeat)
+    }
+
+    pub(crate) fn into_requests(self) -> impl Iterator<Item = RequestId> {
+        self.waiting.into_iter().map(|(_, request)| request)
+    }
+}
+
+/// The reads whose index is known and not yet applied here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ConfirmedReads(BTreeSet<(LogIndex, RequestId)>);
+
+impl ConfirmedReads {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Raft {
+    pub(crate) fn on_read(&mut self, request: RequestId, out: &mut Outbox<'_>) {
+        if self.pending_requests() >= self.config.max_pending_requests {
+            return self.refuse(request, Refusal::Overloaded, out);
+        }
+        match &mut self.role {
+            Role::Leader(leader) => {
+                let round = leader.round + 1;
+                let index = self.commit.max(leader.term_start);
+                leader.reads.own.push_back(OwnRead { round, index, request });
+            }
+            Role::Follower(Some(following)) => {
+                let asked = following.reads.asked.is_some();
+                // A question that is out was sent before this read began: this read is for the
+                // next one.
+                let sequence = self.read_sequence + u64::from(asked);
+                following.reads.waiting.push_back((sequence, request));
+                if !asked {
+                    self.ask_for_index(out);
+                }
+            }
+            _ => self.refuse(request, Refusal::NoLeader, out),
+        }
+    }
+
+    /// Sends the question for all the reads that wait at this follower.
+    fn ask_for_index(&mut self, out: &mut Outbox<'_>) {
+        let repeat = self.now.plus(self.config.heartbeat_interval);
+        let sequence = self.read_sequence;
+        let Role::Follower(Some(following)) = &mut self.role else { return };
+        following.reads.asked = Some(Question { sequence, repeat });
+        let leader = following.leader;
+        self.send(leader, Body::ReadIndex { sequence }, out);
+    }
+
+    pub(crate) fn repeat_read_question(&mut self, out: &mut Outbox<'_>) {
+        let Role::Follower(Some(following)) = &self.role else { return };
+        if following.reads.repeat().is_some_and(|at| at <= self.now) {
+            self.ask_for_index(out);
+        }
+    }
+
+    pub(crate) fn on_read_index(&mut self, from: NodeId, sequence: u64) {
+        let commit = self.commit;
+        let Role::Leader(leader) = &mut self.role else {
+            // A leader of this term that has stepped down: the follower asks the next one.
+            self.dropped.not_leader += 1;
+            return;
+        };
+        let known = leader.reads.remote.get(&from).is_some_and(|read| read.sequence == sequence);
+        if known || leader.peer(from).is_none() {
+            return;
+        }
+        let read =
+            RemoteRead { round: leader.round + 1, index: commit.max(leader.term_start), sequence };
+        leader.reads.remote.insert(from, read);
+    }
+
+    pub(crate) fn on_read_index_reply(
+        &mut self,
+        from: NodeId,
+        sequence: u64,
+        index: LogIndex,
+        out: &mut Outbox<'_>,
+    ) {
+        let Role::Follower(Some(following)) = &mut self.role else { return };
+        let answers =
+            following.reads.asked.is_some_and(|question| question.sequence == sequence);
+        if following.leader != from || !answers {
+            return;
+        }
+        following.reads.asked = None;
+        while let Some((of, request)) = following.reads.waiting.front()
+            && *of <= sequence
+        {
+            self.confirmed_reads.0.insert((index, *request));
+            following.reads.waiting.pop_front();
+        }
+        let more = !following.reads.waiting.is_empty();
+        self.read_sequence += 1;
+        if more {
+            self.ask_for_index(out);
+        }
+        self.release_reads(out);
+    }
+
+    /// Confirms the reads that a majority has vouched for, and begins the next round if reads wait
+    /// for it.
+    pub(crate) fn advance_reads(&mut self, out: &mut Outbox<'_>) {
+        loop {
+            let Role::Leader(leader) = &mut self.role else { return };
+            if leader.reads.is_empty() {
+                return;
+            }
+            let own = self.config.id;
+            let round = |id| match leader.peers.iter().find(|peer| peer.id == id) {
+                Some(peer) => peer.round,
+                None if id == own => leader.round,
+                None => 0,
+            };
+            let confirmed = self.membership.reached_by_majority(round).unwrap_or(0);
+            self.confirm_reads(confirmed, out);
+            let Role::Leader(leader) = &mut self.role else { return };
+            if confirmed < leader.round || !leader.reads.wants_round_after(leader.round) {
+                return self.release_reads(out);
+            }
+            leader.begin_round();
+        }
+    }
+
+    fn confirm_reads(&mut self, confirmed: u64, out: &mut Outbox<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        while let Some(read) = leader.reads.own.front()
+            && read.round <= confirmed
+        {
+            self.confirmed_reads.0.insert((read.index, read.request));
+            leader.reads.own.pop_front();
+        }
+        if leader.reads.remote.values().all(|read| read.round > confirmed) {
+            return;
+        }
+        let mut answers = alloc::vec::Vec::new();
+        leader.reads.remote.retain(|from, read| {
+            let done = read.round <= confirmed;
+            if done {
+                answers.push((*from, read.sequence, read.index));
+            }
+            !done
+        });
+        for (from, sequence, index) in answers {
+            if let Role::Leader(leader) = &mut self.role
+                && let Some(peer) = leader.peer(from)
+            {
+                peer.commit_wanted = peer.commit_wanted.max(index);
+            }
+            self.send(from, Body::ReadIndexReply { sequence, index }, out);
+        }
+    }
+
+    /// Answers the confirmed reads whose index is applied.
+    pub(crate) fn release_reads(&mut self, out: &mut Outbox<'_>) {
+        while let Some((index, request)) = self.confirmed_reads.0.first().copied()
+            && index <= self.applier.applied()
+        {
+            self.confirmed_reads.0.pop_first();
+            out.done(request, Outcome::Readable { index });
+        }
+    }
+
+    /// Refuses the confirmed reads whose index is beyond what this node knows to be committed: the
+    /// leader that would have told is gone.
+    pub(crate) fn refuse_unreachable_reads(&mut self, out: &mut Outbox<'_>) {
+        while let Some((index, request)) = self.confirmed_reads.0.last().copied()
+            && index > self.commit
+        {
+            self.confirmed_reads.0.pop_last();
+            self.refuse(request, Refusal::NoLeader, out);
+        }
+    }
+}
+
+impl Leader {
+    /// Begins a confirmation round: every peer is sent a message that carries its number.
+    pub(crate) fn begin_round(&mut self) {
+        self.round += 1;
+        for peer in &mut self.peers {
+            peer.heartbeat = true;
+        }
+    }
+}

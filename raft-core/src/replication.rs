@@ -1,0 +1,167 @@
+//! The leader's side of replication (paper, section 5.3).
+
+use crate::config::Config;
+use crate::entry::{Entries, LogPosition};
+use crate::ids::{LogIndex, NodeId, Term};
+use crate::log::Log;
+use crate::message::{Append, AppendReply, AppendResult, Body, Message};
+use crate::outbox::Outbox;
+use crate::progress::{Progress, State};
+use crate::raft::Raft;
+use crate::role::{Leader, Role};
+
+/// What every message of a leader is made of.
+struct Speaker<'a> {
+    config: &'a Config,
+    log: &'a Log,
+    term: Term,
+    commit: LogIndex,
+    round: u64,
+}
+
+impl Raft {
+    pub(crate) fn on_append_reply(
+        &mut self,
+        from: NodeId,
+        reply: AppendReply,
+        out: &mut Outbox<'_>,
+    ) {
+        let last_index = self.log.last();
+        let Role::Leader(leader) = &mut self.role else { return };
+        let newest_round = leader.round;
+        let Some(peer) = leader.peer(from) else { return };
+        let claimed = match reply.result {
+            AppendResult::Accepted { last, durable } => last.max(durable),
+            AppendResult::Rejected { prev, .. } => prev,
+        };
+        if claimed > last_index || reply.round > newest_round {
+            // Nobody can have what was never sent.
+            self.dropped.malformed += 1;
+            return;
+        }
+        peer.heard = self.now;
+        peer.round = peer.round.max(reply.round);
+        match reply.result {
+            AppendResult::Accepted { last, durable } => {
+                if peer.accepted(last, durable) {
+                    self.advance_commit(out);
+                }
+            }
+            AppendResult::Rejected { prev, hint } => {
+                if peer.is_news(prev) {
+                    peer.rejected(self.log.last_at_most(hint).index);
+                }
+            }
+        }
+    }
+
+    /// Commits what a majority has on its disks, if it is of this term: an entry of an earlier
+    /// term is only safe once one of this term follows it (paper, section 5.4.2).
+    pub(crate) fn advance_commit(&mut self, out: &mut Outbox<'_>) {
+        let Role::Leader(leader) = &self.role else { return };
+        let durable = self.log.durable();
+        let matched = |id| match leader.peers.iter().find(|peer| peer.id == id) {
+            Some(peer) => peer.matched,
+            None => durable,
+        };
+        let Some(index) = self.membership.reached_by_majority(matched) else { return };
+        if index > self.commit && self.log.term_at(index) == Some(self.hard_state.term) {
+            self.set_commit(index, out);
+        }
+    }
+
+    /// Sends each peer what is due: at most one message each.
+    pub(crate) fn replicate(&mut self, out: &mut Outbox<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Leader { peers, round, .. } = leader;
+        let speaker = Speaker {
+            config: &self.config,
+            log: &self.log,
+            term: self.hard_state.term,
+            commit: self.commit,
+            round: *round,
+        };
+        for peer in peers {
+            speaker.serve(peer, out);
+        }
+    }
+
+    /// Passes loaded entries to the peers that wait for them.
+    pub(crate) fn send_loaded(&mut self, from: LogIndex, entries: &Entries, out: &mut Outbox<'_>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let speaker = Speaker {
+            config: &self.config,
+            log: &self.log,
+            term: self.hard_state.term,
+            commit: self.commit,
+            round: leader.round,
+        };
+        for peer in &mut leader.peers {
+            if peer.loading != Some(from) {
+                continue;
+            }
+            peer.loading = None;
+            if !entries.is_empty() && peer.next == from && peer.state == State::Replicate {
+                let config = speaker.config;
+                let fit = entries.up_to(config.max_append_bytes, config.max_append_entries);
+                speaker.append(peer, fit, out);
+            }
+        }
+    }
+}
+
+impl Speaker<'_> {
+    fn serve(&self, peer: &mut Progress, out: &mut Outbox<'_>) {
+        let Config { max_append_bytes: bytes, max_append_entries: count, .. } = *self.config;
+        let heartbeat = core::mem::take(&mut peer.heartbeat);
+        match peer.state {
+            State::Probe { sent } if sent && !heartbeat => {}
+            State::Probe { sent } => {
+                // Entries that lie in memory may as well come along with a first guess. When it
+                // goes unanswered the peer may be gone, and only asking is cheaper.
+                let entries = if sent { None } else { self.log.entries(peer.next, bytes, count) };
+                self.tell(peer, entries.unwrap_or_else(Entries::empty), out);
+                peer.state = State::Probe { sent: true };
+            }
+            State::Replicate => {
+                if peer.next <= self.log.last() && peer.may_send(self.config) {
+                    if let Some(entries) = self.log.entries(peer.next, bytes, count) {
+                        return self.append(peer, entries, out);
+                    }
+                    peer.loading = Some(peer.next);
+                    out.load(peer.next, self.log.last(), bytes);
+                }
+                if heartbeat || peer.owes_commit(self.commit) {
+                    self.tell(peer, Entries::empty(), out);
+                }
+            }
+        }
+    }
+
+    /// Sends entries ahead of their acknowledgement.
+    fn append(&self, peer: &mut Progress, entries: Entries, out: &mut Outbox<'_>) {
+        let (size, last) = (entries.size(), entries.last().map(|entry| entry.index));
+        self.tell(peer, entries, out);
+        if let Some(last) = last {
+            peer.sent(last, size);
+        }
+    }
+
+    /// Sends the message that begins at the peer's next entry. Without entries it asks whether
+    /// everything before has arrived, and so finds out about losses.
+    fn tell(&self, peer: &mut Progress, entries: Entries, out: &mut Outbox<'_>) {
+        let index = peer.next.prev();
+        // The log has a term for every index up to its last, and `next` is at most one beyond.
+        let term = self.log.term_at(index).unwrap_or(Term::ZERO);
+        let prev = LogPosition { index, term };
+        let mut append = Append { prev, entries, commit: self.commit, round: self.round };
+        append.commit = self.commit.min(append.last());
+        peer.commit_sent = peer.commit_sent.max(append.commit);
+        out.send(Message {
+            from: self.config.id,
+            to: peer.id,
+            term: self.term,
+            body: Body::Append(append),
+        });
+    }
+}

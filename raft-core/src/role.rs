@@ -1,0 +1,84 @@
+//! The data that belongs to a role and to no other.
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use crate::forward::{Forwards, SeenBatches};
+use crate::ids::{LogIndex, NodeId, RequestId, Ticket};
+use crate::output::RoleKind;
+use crate::progress::Progress;
+use crate::reads::{FollowerReads, LeaderReads};
+use crate::time::Instant;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    Follower(Option<Following>),
+    PreCandidate(PreCandidate),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+impl Role {
+    pub(crate) const fn kind(&self) -> RoleKind {
+        match self {
+            Self::Follower(_) => RoleKind::Follower,
+            Self::PreCandidate(_) => RoleKind::PreCandidate,
+            Self::Candidate(_) => RoleKind::Candidate,
+            Self::Leader(_) => RoleKind::Leader,
+        }
+    }
+}
+
+/// A follower that knows its leader.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Following {
+    pub(crate) leader: NodeId,
+    /// When the leader was last heard.
+    pub(crate) heard: Instant,
+    pub(crate) reads: FollowerReads,
+    pub(crate) forwards: Forwards,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PreCandidate {
+    pub(crate) granted: BTreeSet<NodeId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Candidate {
+    pub(crate) granted: BTreeSet<NodeId>,
+    /// The candidate's own vote counts once this is durable.
+    pub(crate) own_vote: Ticket,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leader {
+    /// The index of the first entry of the leader's term.
+    pub(crate) term_start: LogIndex,
+    pub(crate) peers: Vec<Progress>,
+    /// The proposals of this term that are not committed, ascending.
+    pub(crate) pending: VecDeque<Pending>,
+    /// The bytes of those proposals.
+    pub(crate) uncommitted_bytes: usize,
+    pub(crate) next_heartbeat: Instant,
+    pub(crate) next_quorum_check: Instant,
+    /// The newest confirmation round: each `Append` carries it, each answer repeats it.
+    pub(crate) round: u64,
+    pub(crate) reads: LeaderReads,
+    pub(crate) seen: SeenBatches,
+}
+
+impl Leader {
+    pub(crate) fn peer(&mut self, id: NodeId) -> Option<&mut Progress> {
+        self.peers.iter_mut().find(|peer| peer.id == id)
+    }
+}
+
+/// A proposal in the leader's log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Pending {
+    pub(crate) index: LogIndex,
+    pub(crate) bytes: usize,
+    /// Whom to answer; nobody here if a follower passed it on.
+    pub(crate) request: Option<RequestId>,
+}

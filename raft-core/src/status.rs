@@ -1,0 +1,119 @@
+//! What people and metrics may look at.
+
+use alloc::vec::Vec;
+
+use crate::ids::{LogIndex, NodeId, Term};
+use crate::output::RoleKind;
+use crate::progress::State;
+use crate::raft::Raft;
+use crate::role::Role;
+use crate::time::Instant;
+
+/// A picture of a node at one moment. It proves nothing about the present: a node that believes to
+/// lead may have been deposed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The node.
+    pub id: NodeId,
+    /// Its role.
+    pub role: RoleKind,
+    /// Its term.
+    pub term: Term,
+    /// Whom it voted for in this term.
+    pub vote: Option<NodeId>,
+    /// The leader of the term, if the node knows it.
+    pub leader: Option<NodeId>,
+    /// The last index of its log.
+    pub last: LogIndex,
+    /// How much of the log is on its disk.
+    pub durable: LogIndex,
+    /// What it knows to be committed.
+    pub commit: LogIndex,
+    /// What its state machine has applied.
+    pub applied: LogIndex,
+    /// Requests that wait for their answer.
+    pub pending_requests: usize,
+    /// Bytes of entries that its disk has not acknowledged.
+    pub unpersisted_bytes: usize,
+    /// Bytes of entries in memory.
+    pub cached_bytes: usize,
+    /// Messages that wait for its disk.
+    pub held_messages: usize,
+    /// At a leader: when a majority last answered. The difference to now is the best measure of
+    /// health.
+    pub last_quorum_contact: Option<Instant>,
+    /// At a leader: the other members.
+    pub peers: Vec<PeerStatus>,
+    /// What the node has ignored since it started.
+    pub dropped: Dropped,
+}
+
+/// What a leader knows of another member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The member.
+    pub id: NodeId,
+    /// Whether its vote counts.
+    pub voter: bool,
+    /// Everything up to here is on its disk.
+    pub matched: LogIndex,
+    /// The next entry that it will be sent.
+    pub next: LogIndex,
+    /// Whether the leader still looks for the place where the logs meet.
+    pub probing: bool,
+    /// When it was last heard in this term; the start of the leadership if never.
+    pub heard: Instant,
+}
+
+/// Counts of inputs that were ignored, each for a reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Dropped {
+    /// For another node, or contradicting itself or the protocol. More than a few point to a
+    /// broken or hostile peer.
+    pub malformed: u64,
+    /// Of an old term, repeated, or overtaken by events.
+    pub stale: u64,
+    /// Requests for a vote while the node hears a leader.
+    pub disruptive: u64,
+    /// For a leader, which this node is no longer.
+    pub not_leader: u64,
+    /// Over a limit of the configuration.
+    pub over_limit: u64,
+}
+
+impl Raft {
+    /// A picture of the node. Building it takes an allocation for the peers of a leader.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let leader = match &self.role {
+            Role::Leader(leader) => Some(leader),
+            _ => None,
+        };
+        let peers = leader.map_or(&[][..], |leader| &leader.peers).iter().map(|peer| PeerStatus {
+            id: peer.id,
+            voter: self.membership.is_voter(peer.id),
+            matched: peer.matched,
+            next: peer.next,
+            probing: matches!(peer.state, State::Probe { .. }),
+            heard: peer.heard,
+        });
+        Status {
+            id: self.config.id,
+            role: self.role.kind(),
+            term: self.hard_state.term,
+            vote: self.hard_state.vote,
+            leader: self.leader(),
+            last: self.log.last(),
+            durable: self.log.durable(),
+            commit: self.commit,
+            applied: self.applier.applied(),
+            pending_requests: self.pending_requests(),
+            unpersisted_bytes: self.log.unpersisted_bytes(),
+            cached_bytes: self.log.cached_bytes(),
+            held_messages: self.held.len(),
+            last_quorum_contact: leader.map(|_| self.last_quorum_contact()),
+            peers: peers.collect(),
+            dropped: self.dropped.clone(),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What happens when time passes.
+
+use core::time::Duration;
+
+use crate::outbox::Outbox;
+use crate::output::Outcome;
+use crate::raft::Raft;
+use crate::role::Role;
+use crate::time::Instant;
+
+/// When a follower or candidate loses patience. The span is drawn anew for each term and each
+/// campaign (paper, section 5.2); the start survives a change of term, so that a node that keeps
+/// hearing hopeless candidates gets its own turn.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ElectionTimer {
+    started: Instant,
+    span: Duration,
+}
+
+impl ElectionTimer {
+    pub(crate) const fn new(started: Instant, span: Duration) -> Self {
+        Self { started, span }
+    }
+
+    pub(crate) const fn restart(&mut self, now: Instant) {
+        self.started = now;
+    }
+
+    pub(crate) const fn set_span(&mut self, span: Duration) {
+        self.span = span;
+    }
+
+    fn deadline(&self) -> Instant {
+        self.started.plus(self.span)
+    }
+}
+
+impl Raft {
+    /// When the host shall step with [`Event::Wake`](crate::Event::Wake) if nothing else comes
+    /// first; `None` if nothing will ever happen by itself. Being early is harmless, being late
+    /// costs availability and never safety.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let role = match &self.role {
+            Role::Leader(leader) => {
+                let alone = leader.peers.is_empty();
+                let heartbeat = (!alone).then_some(leader.next_heartbeat);
+                let check = (!alone && self.config.check_quorum).then_some(leader.next_quorum_check);
+                heartbeat.into_iter().chain(check).min()
+            }
+            Role::Follower(Some(following)) => {
+                let waits = [following.reads.repeat(), following.forwards.give_up()];
+                waits.into_iter().flatten().chain([self.election.deadline()]).min()
+            }
+            Role::Follower(None) if !self.may_campaign() => None,
+            _ => Some(self.election.deadline()),
+        };
+        role.into_iter().chain(self.awaiting.give_up()).min()
+    }
+
+    pub(crate) fn fire_timers(&mut self, out: &mut Outbox<'_>) {
+        self.give_up_waiting(out);
+        if let Role::Leader(leader) = &mut self.role {
+            if leader.next_heartbeat <= self.now {
+                // The beat keeps its rhythm when the host is a little late, and starts anew when
+                // it was late by more than a beat.
+                let next = leader.next_heartbeat.plus(self.config.heartbeat_interval);
+                leader.next_heartbeat =
+                    if next > self.now { next } else { self.now.plus(self.config.heartbeat_interval) };
+                leader.begin_round();
+            }
+            self.check_quorum(out);
+        } else if self.election.deadline() <= self.now {
+            self.campaign(out);
+        } else {
+            self.repeat_read_question(out);
+        }
+    }
+
+    fn give_up_waiting(&mut self, out: &mut Outbox<'_>) {
+        if self.awaiting.give_up().is_some_and(|at| at <= self.now) {
+            for request in self.awaiting.take_expired(self.now) {
+                out.done(request, Outcome::Unknown);
+            }
+        }
+        if let Role::Follower(Some(following)) = &mut self.role {
+            while let Some(requests) = following.forwards.take_expired(self.now) {
+                for request in requests {
+                    out.done(request, Outcome::Unknown);
+                }
+            }
+        }
+    }
+
+    /// A leader that hears of no majority steps down: somebody else may lead by now, and clients
+    /// must not wait for it in vain (dissertation, section 6.2).
+    fn check_quorum(&mut self, out: &mut Outbox<'_>) {
+        let Role::Leader(leader) = &self.role else { return };
+        if !self.config.check_quorum || self.now < leader.next_quorum_check {
+            return;
+        }
+        let expires = self.last_quorum_contact().plus(self.config.election_timeout);
+        if expires <= self.now {
+            return self.follow(self.hard_state.term, None, out);
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.next_quorum_check = expires;
+        }
+    }
+
+    /// When a majority, this node included, was last in touch with this leader.
+    pub(crate) fn last_quorum_contact(&self) -> Instant {
+        let Role::Leader(leader) = &self.role else { return Instant::ORIGIN };
+        let heard = |id| match leader.peers.iter().find(|peer| peer.id == id) {
+            Some(peer) => peer.heard,
+            None => self.now,
+        };
+        self.membership.reached_by_majority(heard).unwrap_or(self.now)
+    }
+}

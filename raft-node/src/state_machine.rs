@@ -1,0 +1,24 @@
+//! What is replicated.
+
+use bytes::Bytes;
+use raft_core::LogIndex;
+
+/// The replicated state machine: the same commands in the same order on every node.
+///
+/// It runs on a thread of its own, so a slow call delays neither heartbeats nor peers. `apply`
+/// must be deterministic: no clock, no randomness, no iteration order of a hash map, or the
+/// replicas drift apart.
+pub trait StateMachine: Send + 'static {
+    /// Applies the command at `index` and returns the answer for whoever proposed it.
+    fn apply(&mut self, index: LogIndex, command: Bytes) -> Bytes;
+
+    /// Answers a question without changing anything. The node calls it for a linearizable read,
+    /// after everything that the read must see has been applied.
+    fn query(&self, query: Bytes) -> Bytes;
+
+    /// The last index whose effect survives a restart. A machine that keeps its state in memory
+    /// says zero (the default) and is rebuilt from the log.
+    fn applied(&self) -> LogIndex {
+        LogIndex::ZERO
+    }
+}
