@@ -161,6 +161,21 @@ impl Config {
         &self.voters
     }
 
+    /// How many requests may wait on this node, see
+    /// [`max_pending_requests`](Config::max_pending_requests).
+    #[must_use]
+    pub const fn pending_requests_limit(&self) -> usize {
+        self.max_pending_requests
+    }
+
+    /// The size in bytes that no encoded message of this node exceeds. A link between nodes with
+    /// the same settings must carry frames of this size.
+    #[must_use]
+    pub const fn max_message_bytes(&self) -> usize {
+        // The entries, of which the last may overshoot the limit, and room for everything else.
+        self.max_append_bytes.saturating_add(self.max_command_bytes).saturating_add(1024)
+    }
+
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.check_members()?;
         if self.election_timeout.is_zero() || self.heartbeat_interval.is_zero() {

@@ -48,7 +48,8 @@ pub enum Output {
 pub enum Outcome {
     /// The proposed command is committed at this place: it is in the log for ever, and every
     /// node's state machine gets it exactly there. On this node the [`Output::Apply`] that
-    /// contains it comes in the same step or later.
+    /// contains it comes later in the same step or in a later one; only where messages overtook
+    /// each other on their way to a follower may it have come before.
     Committed {
         /// The term of its entry.
         term: Term,

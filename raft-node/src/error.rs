@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use raft_core::{ConfigError, NodeId};
 use thiserror::Error;
 
 /// A log store failed. The node that uses it stops; none of these is worth a retry inside the
@@ -49,7 +50,67 @@ pub enum StoreError {
         /// The version that this program reads.
         expected: u32,
     },
+    /// One write is larger than the store can hold in one piece. Propose smaller batches or smaller
+    /// commands.
+    #[error("a write of {bytes} bytes is above the limit of {limit} bytes")]
+    TooLarge {
+        /// The size of the write in bytes.
+        bytes: u64,
+        /// The largest size that the store takes, in bytes.
+        limit: u64,
+    },
+    /// A write does not continue the log. This is a mistake of the caller: nothing of that write
+    /// was stored.
+    #[error("a write does not continue the log: {what}")]
+    OutOfOrder {
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// An earlier write or sync of this store failed, so what the disk holds is unknown. Stop the
+    /// node and open the store again: that finds out.
+    #[error("{} failed earlier and must be opened again", path.display())]
+    Poisoned {
+        /// The data directory.
+        path: PathBuf,
+    },
     /// A store of the user's own failed, for the reason it gives.
     #[error("{0}")]
     Other(String),
+}
+
+/// Why a node did not start, or stopped by itself.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The settings make no sense, or the stored log contradicts itself.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log store failed. See [`StoreError`] for what to do.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The user's state machine panicked, with this message. The node stops, because a replica
+    /// that skips a command is no replica; on the same command every other node may panic too.
+    /// Mend the state machine, then start the nodes again.
+    #[error("the state machine panicked: {0}")]
+    StateMachinePanicked(String),
+    /// The system gave no thread.
+    #[error("can't start a thread: {0}")]
+    Thread(io::Error),
+    /// A thread of the node ended unexpectedly.
+    #[error("a thread of the node is gone")]
+    ThreadGone,
+    /// The listen address is not free, or can't be resolved. Choose another, or stop who uses it.
+    #[error("can't listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The node was not given its own address among the peers.
+    #[error("node {id} has no address of its own to listen on")]
+    NoAddress {
+        /// The node.
+        id: NodeId,
+    },
 }

@@ -1,0 +1,73 @@
+//! The thread that owns the log store.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use raft_core::{Event, LogIndex, Write};
+
+use crate::mailbox::Mailbox;
+use crate::{LogStore, NodeError};
+
+pub(crate) enum DiskJob {
+    Write(Write),
+    Load { from: LogIndex, through: LogIndex, max_bytes: usize },
+}
+
+/// Starts the disk thread. It ends when the sender is dropped, after everything that was queued.
+pub(crate) fn spawn(
+    name: String,
+    store: impl LogStore,
+    mailbox: Mailbox,
+) -> Result<(Sender<DiskJob>, JoinHandle<()>), NodeError> {
+    let (sender, jobs) = channel();
+    let work = move || {
+        if let Err(error) = run(store, &jobs, &mailbox) {
+            mailbox.fail(error);
+        }
+    };
+    let thread = thread::Builder::new().name(name).spawn(work).map_err(NodeError::Thread)?;
+    Ok((sender, thread))
+}
+
+/// Takes everything that is queued, writes it, syncs once and acknowledges the newest ticket
+/// (group commit). A failure is final: see [`LogStore`].
+fn run(
+    mut store: impl LogStore,
+    jobs: &Receiver<DiskJob>,
+    mailbox: &Mailbox,
+) -> Result<(), NodeError> {
+    let mut writes = Vec::new();
+    let mut next = jobs.recv().ok();
+    while let Some(job) = next {
+        next = match job {
+            DiskJob::Write(write) => {
+                writes.push(write);
+                jobs.try_recv().ok()
+            }
+            DiskJob::Load { from, through, max_bytes } => {
+                persist(&mut store, &mut writes, mailbox)?;
+                let entries = store.load(from, through, max_bytes)?;
+                mailbox.complete(Event::Loaded { from, entries });
+                jobs.try_recv().ok()
+            }
+        };
+        if next.is_none() {
+            persist(&mut store, &mut writes, mailbox)?;
+            next = jobs.recv().ok();
+        }
+    }
+    Ok(())
+}
+
+fn persist(
+    store: &mut impl LogStore,
+    writes: &mut Vec<Write>,
+    mailbox: &Mailbox,
+) -> Result<(), NodeError> {
+    if let Some(ticket) = writes.last().map(|write| write.ticket) {
+        store.append(writes)?;
+        writes.clear();
+        mailbox.complete(Event::Persisted(ticket));
+    }
+    Ok(())
+}

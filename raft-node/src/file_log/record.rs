@@ -1,0 +1,291 @@
+//! What is in a frame: one write, as bytes.
+
+use bytes::{Buf, BufMut, Bytes};
+use raft_core::{Entries, Entry, HardState, LogIndex, NodeId, Payload, Term, Ticket, Write};
+
+const HARD_STATE: u8 = 1;
+const TRUNCATE: u8 = 2;
+const ENTRIES: u8 = 3;
+
+const NOOP: u8 = 0;
+const COMMAND: u8 = 1;
+
+const HARD_STATE_BYTES: u64 = 18;
+const TRUNCATE_BYTES: u64 = 9;
+const ENTRIES_BYTES: u64 = 13;
+const ENTRY_LEN_BYTES: u64 = 4;
+
+/// The length of an entry's body without its command.
+pub(super) const ENTRY_BYTES: u32 = 9;
+
+const SHORT: &str = "a record is longer than its frame";
+
+/// Where the body of an entry is in its segment, and the checksum by which it is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) offset: u64,
+    pub(super) len: u32,
+    pub(super) crc: u32,
+}
+
+impl Place {
+    /// The offset of the byte behind the entry.
+    pub(super) fn end(self) -> u64 {
+        self.offset.saturating_add(u64::from(self.len))
+    }
+}
+
+/// A write without any content. It needs no frame.
+pub(super) fn is_empty(write: &Write) -> bool {
+    write.hard_state.is_none() && write.truncate_from.is_none() && write.entries.is_empty()
+}
+
+/// A write that sets the hard state and nothing else.
+pub(super) fn of_hard_state(hard_state: HardState) -> Write {
+    Write {
+        hard_state: Some(hard_state),
+        ..nothing()
+    }
+}
+
+/// The number of bytes that [`encode`] will append.
+pub(super) fn encoded_len(write: &Write) -> u64 {
+    let entry = |entry: &Entry| {
+        let command = match &entry.payload {
+            Payload::Noop => 0,
+            Payload::Command(command) => command.len() as u64,
+        };
+        ENTRY_LEN_BYTES + u64::from(ENTRY_BYTES) + command
+    };
+    let entries: u64 = write.entries.iter().map(entry).sum();
+    write.hard_state.map_or(0, |_| HARD_STATE_BYTES)
+        + write.truncate_from.map_or(0, |_| TRUNCATE_BYTES)
+        + write.entries.first().map_or(0, |_| ENTRIES_BYTES)
+        + entries
+}
+
+/// Appends `write` to `out` and says where its entries are, when `out` begins at `base` in the
+/// file. The caller has made sure that [`encoded_len`] fits a frame, so no length is cut.
+pub(super) fn encode(write: &Write, out: &mut Vec<u8>, base: u64) -> Vec<Place> {
+    if let Some(HardState { term, vote }) = write.hard_state {
+        out.put_u8(HARD_STATE);
+        out.put_u64_le(term.get());
+        out.put_u8(u8::from(vote.is_some()));
+        out.put_u64_le(vote.map_or(0, NodeId::get));
+    }
+    if let Some(from) = write.truncate_from {
+        out.put_u8(TRUNCATE);
+        out.put_u64_le(from.get());
+    }
+    if let Some(first) = write.entries.first() {
+        out.put_u8(ENTRIES);
+        out.put_u64_le(first.index.get());
+        out.put_u32_le(write.entries.len() as u32);
+    }
+    write
+        .entries
+        .iter()
+        .map(|entry| encode_entry(entry, out, base))
+        .collect()
+}
+
+fn encode_entry(entry: &Entry, out: &mut Vec<u8>, base: u64) -> Place {
+    let (kind, command) = match &entry.payload {
+        Payload::Noop => (NOOP, [].as_slice()),
+        Payload::Command(command) => (COMMAND, command.as_ref()),
+    };
+    let len = ENTRY_BYTES + command.len() as u32;
+    out.put_u32_le(len);
+    let start = out.len();
+    out.put_u64_le(entry.term.get());
+    out.put_u8(kind);
+    out.put_slice(command);
+    let crc = crc32fast::hash(out.get(start..).unwrap_or_default());
+    Place {
+        offset: base + start as u64,
+        len,
+        crc,
+    }
+}
+
+/// Reads back what [`encode`] wrote, from a payload that begins at `base` in the file. The write
+/// has the default ticket: tickets are not stored. An error says what makes no sense.
+pub(super) fn decode(payload: Bytes, base: u64) -> Result<(Write, Vec<Place>), &'static str> {
+    let end = base + payload.len() as u64;
+    let mut rest = payload;
+    let mut write = nothing();
+    let mut places = Vec::new();
+    let mut newest = 0;
+    while let Ok(tag) = rest.try_get_u8() {
+        if tag <= newest {
+            return Err("the records of a frame are out of order");
+        }
+        newest = tag;
+        match tag {
+            HARD_STATE => write.hard_state = Some(decode_hard_state(&mut rest)?),
+            TRUNCATE => write.truncate_from = Some(decode_index(&mut rest)?),
+            ENTRIES => (write.entries, places) = decode_entries(&mut rest, end)?,
+            _ => return Err("a record of an unknown kind"),
+        }
+    }
+    Ok((write, places))
+}
+
+/// Reads the body of the entry at `index`.
+pub(super) fn decode_entry(index: LogIndex, mut body: Bytes) -> Result<Entry, &'static str> {
+    let term = decode_term(&mut body)?;
+    let payload = match body.try_get_u8().map_err(|_| SHORT)? {
+        NOOP if body.is_empty() => Payload::Noop,
+        NOOP => return Err("an entry without a command has content"),
+        COMMAND => Payload::Command(body),
+        _ => return Err("an entry of an unknown kind"),
+    };
+    Ok(Entry {
+        term,
+        index,
+        payload,
+    })
+}
+
+fn decode_entries(rest: &mut Bytes, end: u64) -> Result<(Entries, Vec<Place>), &'static str> {
+    let mut index = decode_index(rest)?;
+    let count = rest.try_get_u32_le().map_err(|_| SHORT)?;
+    let mut entries = Vec::new();
+    let mut places = Vec::new();
+    for _ in 0..count {
+        let len = rest.try_get_u32_le().map_err(|_| SHORT)?;
+        let size = usize::try_from(len).map_err(|_| SHORT)?;
+        if rest.len() < size {
+            return Err(SHORT);
+        }
+        let offset = end - rest.len() as u64;
+        let body = rest.split_to(size);
+        places.push(Place {
+            offset,
+            len,
+            crc: crc32fast::hash(&body),
+        });
+        entries.push(decode_entry(index, body)?);
+        index = index.next();
+    }
+    let entries = Entries::new(entries).ok_or("entries that do not follow each other")?;
+    Ok((entries, places))
+}
+
+fn decode_hard_state(rest: &mut Bytes) -> Result<HardState, &'static str> {
+    let term = decode_term(rest)?;
+    let voted = rest.try_get_u8().map_err(|_| SHORT)?;
+    let vote = NodeId::new(rest.try_get_u64_le().map_err(|_| SHORT)?);
+    match voted {
+        0 => Ok(HardState { term, vote: None }),
+        1 => Ok(HardState {
+            term,
+            vote: Some(vote),
+        }),
+        _ => Err("a vote that is neither given nor absent"),
+    }
+}
+
+fn decode_term(rest: &mut Bytes) -> Result<Term, &'static str> {
+    Term::new(rest.try_get_u64_le().map_err(|_| SHORT)?).ok_or("a number that is no term")
+}
+
+fn decode_index(rest: &mut Bytes) -> Result<LogIndex, &'static str> {
+    LogIndex::new(rest.try_get_u64_le().map_err(|_| SHORT)?).ok_or("a number that is no index")
+}
+
+fn nothing() -> Write {
+    Write {
+        ticket: Ticket::default(),
+        hard_state: None,
+        truncate_from: None,
+        entries: Entries::empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Write {
+        let entry = |index, payload| Entry {
+            term: Term::new(3).unwrap(),
+            index: LogIndex::new(index).unwrap(),
+            payload,
+        };
+        let entries = vec![
+            entry(9, Payload::Noop),
+            entry(10, Payload::Command(Bytes::from_static(b"set x"))),
+            entry(11, Payload::Command(Bytes::new())),
+        ];
+        Write {
+            hard_state: Some(HardState {
+                term: Term::new(3).unwrap(),
+                vote: Some(NodeId::new(u64::MAX)),
+            }),
+            truncate_from: LogIndex::new(9),
+            entries: Entries::new(entries).unwrap(),
+            ..nothing()
+        }
+    }
+
+    #[test]
+    fn every_mix_of_records_reads_back() {
+        for mask in 0..8 {
+            let mut write = sample();
+            if mask & 1 == 0 {
+                write.hard_state = None;
+            }
+            if mask & 2 == 0 {
+                write.truncate_from = None;
+            }
+            if mask & 4 == 0 {
+                write.entries = Entries::empty();
+            }
+            let mut out = vec![0; 40];
+            let places = encode(&write, &mut out, 1000);
+            assert_eq!(out.len() as u64 - 40, encoded_len(&write));
+            assert_eq!(out.len() == 40, is_empty(&write));
+            let read = decode(Bytes::copy_from_slice(&out[40..]), 1040).unwrap();
+            assert_eq!(read, (write, places));
+        }
+    }
+
+    #[test]
+    fn an_entry_reads_back_from_its_place() {
+        let mut out = Vec::new();
+        let write = sample();
+        for (entry, place) in write.entries.iter().zip(encode(&write, &mut out, 500)) {
+            let start = (place.offset - 500) as usize;
+            let body = Bytes::copy_from_slice(&out[start..start + place.len as usize]);
+            assert_eq!(crc32fast::hash(&body), place.crc);
+            assert_eq!(&decode_entry(entry.index, body).unwrap(), entry);
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_and_repeated_records_are_refused() {
+        assert!(decode(Bytes::from_static(&[9]), 0).is_err());
+        let mut twice = Vec::new();
+        encode(&of_hard_state(HardState::default()), &mut twice, 0);
+        encode(&of_hard_state(HardState::default()), &mut twice, 0);
+        assert!(decode(Bytes::from(twice), 0).is_err());
+        let body = [&1_u64.to_le_bytes()[..], &[7]].concat();
+        assert!(decode_entry(LogIndex::ZERO.next(), Bytes::from(body)).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, cut in 0_usize..100, flip: u8) {
+            let _ = decode(Bytes::from(bytes), 0);
+            let mut out = Vec::new();
+            encode(&sample(), &mut out, 0);
+            if let Some(byte) = out.get_mut(cut) {
+                *byte ^= flip;
+            }
+            let _ = decode(Bytes::copy_from_slice(&out), 0);
+            out.truncate(cut);
+            let _ = decode(Bytes::from(out), 0);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Messages on their way out: one bounded queue for each peer, so that a peer that reads slowly,
+//! or not at all, costs the others nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use raft_core::{Message, NodeId};
+
+use crate::link::frame;
+use crate::mailbox::Notifier;
+
+/// The queue of encoded frames for one peer. When it is full, messages are dropped, as a network
+/// would do; the protocol sends again what matters.
+pub struct PeerQueue {
+    frames: Mutex<BytesMut>,
+    max_bytes: usize,
+    notify: Notifier,
+}
+
+impl PeerQueue {
+    /// A queue of at most `max_bytes` (and always at least one message) that calls `notify` when
+    /// there is something to send.
+    #[must_use]
+    pub fn new(max_bytes: usize, notify: Notifier) -> Self {
+        Self { frames: Mutex::default(), max_bytes, notify }
+    }
+
+    fn frames(&self) -> MutexGuard<'_, BytesMut> {
+        // A frame is appended in one go, so a panic elsewhere leaves the queue usable.
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes everything that is to be sent, ready for the socket.
+    #[must_use]
+    pub fn take(&self) -> Bytes {
+        self.frames().split().freeze()
+    }
+
+    fn push(&self, message: &Message) {
+        let mut frames = self.frames();
+        if frames.len() < self.max_bytes {
+            let first = frames.is_empty();
+            frame(&mut frames, |payload| message.encode(payload));
+            drop(frames);
+            if first {
+                (self.notify)();
+            }
+        }
+    }
+}
+
+/// The queues of all peers.
+#[derive(Clone, Default)]
+pub struct Outbound(BTreeMap<NodeId, Arc<PeerQueue>>);
+
+impl Outbound {
+    /// Adds a peer.
+    pub fn add(&mut self, id: NodeId, queue: Arc<PeerQueue>) {
+        self.0.insert(id, queue);
+    }
+
+    /// Puts a message into the queue of the peer that it names, if there is such a peer.
+    pub fn send(&self, message: &Message) {
+        if let Some(queue) = self.0.get(&message.to) {
+            queue.push(message);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! A replicated counter: three nodes in one process, each with its log in a directory of its own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_node::core::{LogIndex, NodeId};
+use raft_node::{FileLog, StateMachine};
+use raft_tokio::{Node, RequestError, Settings};
+
+#[derive(Default)]
+struct Counter(u64);
+
+impl StateMachine for Counter {
+    fn apply(&mut self, _index: LogIndex, _command: Bytes) -> Bytes {
+        self.0 += 1;
+        Bytes::from(self.0.to_string())
+    }
+
+    fn query(&self, _query: Bytes) -> Bytes {
+        Bytes::from(self.0.to_string())
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        let settings = (1..=3).fold(Settings::new(NodeId::new(id)), |settings, peer| {
+            settings.peer(NodeId::new(peer), format!("127.0.0.1:{}", 7100 + peer))
+        });
+        let log = FileLog::open(std::env::temp_dir().join(format!("raft-counter-{id}")))?;
+        nodes.push(Node::start(settings, log, Counter::default()).await?);
+    }
+
+    // Any node will do: a follower passes the command on.
+    let counter = nodes[0].handle();
+    let answer = loop {
+        match counter.propose("increment").await {
+            Err(RequestError::Refused { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+            answer => break answer?,
+        }
+    };
+    println!("after one increment: {}", String::from_utf8_lossy(&answer));
+    println!("read at node 2: {:?}", nodes[1].handle().read("").await?);
+
+    for node in nodes {
+        node.shutdown().await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Connections to peers, for what this node has to say.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_node::core::NodeId;
+use raft_node::{Backoff, Greeting, Outgoing, PeerQueue, Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time;
+use tracing::{debug, info};
+
+/// A peer that does not answer, or takes nothing, for as long is dialled anew.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Keeps a connection to one peer and sends what is queued for it, until the task is aborted.
+pub(crate) async fn dial(
+    settings: Settings,
+    peer: NodeId,
+    address: String,
+    queue: Arc<PeerQueue>,
+    ready: Arc<Notify>,
+) {
+    let greeting = Greeting { cluster: settings.cluster_id(), from: settings.id(), to: peer };
+    let mut backoff = Backoff::default();
+    loop {
+        match connect(&address, greeting).await {
+            Ok(stream) => {
+                info!(%peer, %address, "connected");
+                backoff = Backoff::default();
+                let error = speak(stream, &queue, &ready).await;
+                info!(%peer, %address, %error, "connection lost");
+            }
+            Err(error) => debug!(%peer, %address, %error, "can't connect"),
+        }
+        time::sleep(backoff.next_wait()).await;
+        // What was said while nobody listened is stale by now.
+        drop(queue.take());
+    }
+}
+
+async fn connect(address: &str, greeting: Greeting) -> io::Result<TcpStream> {
+    let greet = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let mut link = Outgoing::new(greeting);
+        stream.write_all(&link.hello()).await?;
+        let mut bytes = [0; 64];
+        loop {
+            let count = stream.read(&mut bytes).await?;
+            if count == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            if link.receive(&bytes[..count]).map_err(io::Error::other)? {
+                return Ok(stream);
+            }
+        }
+    };
+    time::timeout(PATIENCE, greet).await?
+}
+
+/// Sends what is queued until the connection fails; says why it did.
+async fn speak(mut stream: TcpStream, queue: &PeerQueue, ready: &Notify) -> io::Error {
+    let mut nothing = [0];
+    loop {
+        let mut bytes = queue.take();
+        while !bytes.is_empty() {
+            match time::timeout(PATIENCE, stream.write_buf(&mut bytes)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return error,
+                Err(elapsed) => return elapsed.into(),
+            }
+        }
+        tokio::select! {
+            () = ready.notified() => {}
+            // The peer has nothing to say here: whatever can be read is the end.
+            read = stream.read(&mut nothing) => {
+                return read.err().unwrap_or_else(|| ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Connections from peers, for what they have to say.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use raft_node::core::NodeId;
+use raft_node::{ClusterId, Inbound, NodeError, Received, Settings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time;
+use tracing::{debug, warn};
+
+use crate::Handle;
+
+/// A stranger that has not greeted by then is cut off.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Connections at a time, strangers included.
+const CONNECTIONS: usize = 256;
+/// The system is out of something, such as file descriptors: wait for it to recover.
+const AFTER_FAILURE: Duration = Duration::from_millis(50);
+
+/// A bound port.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    cluster: ClusterId,
+    id: NodeId,
+    members: Vec<NodeId>,
+    max_frame: usize,
+}
+
+/// The connection of each peer, for as long as its sender is here: a new one takes the place of
+/// the old, which may be dead without knowing it.
+type Current = Arc<Mutex<BTreeMap<NodeId, oneshot::Sender<()>>>>;
+
+impl Listener {
+    pub(crate) async fn bind(settings: &Settings) -> Result<Self, NodeError> {
+        let address = settings.listen_address()?.to_owned();
+        let socket = TcpListener::bind(&address).await;
+        Ok(Self {
+            socket: socket.map_err(|source| NodeError::Listen { address, source })?,
+            cluster: settings.cluster_id(),
+            id: settings.id(),
+            members: settings.others().map(|(id, _)| id).collect(),
+            max_frame: settings.config().max_message_bytes(),
+        })
+    }
+
+    /// Accepts connections until the task is aborted, and then ends them with it.
+    pub(crate) async fn run(self, handle: Handle) {
+        let current = Current::default();
+        let mut connections: JoinSet<()> = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+            };
+            match accepted {
+                Ok((stream, _)) if connections.len() < CONNECTIONS => {
+                    let inbound =
+                        Inbound::new(self.cluster, self.id, self.members.clone(), self.max_frame);
+                    let (handle, current) = (handle.clone(), current.clone());
+                    connections.spawn(async move {
+                        if let Err(error) = hear(stream, inbound, &handle, &current).await {
+                            debug!(%error, "incoming connection ended");
+                        }
+                    });
+                }
+                Ok(_) => warn!("too many incoming connections"),
+                Err(error) => {
+                    warn!(%error, "can't accept a connection");
+                    time::sleep(AFTER_FAILURE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Passes the messages of one connection on, until it ends or is superseded.
+async fn hear(
+    mut stream: TcpStream,
+    mut inbound: Inbound,
+    handle: &Handle,
+    current: &Current,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let peer = time::timeout(PATIENCE, greet(&mut stream, &mut inbound)).await??;
+    let (place, mut superseded) = oneshot::channel();
+    current.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, place);
+    loop {
+        while let Some(received) = inbound.next().map_err(io::Error::other)? {
+            if let Received::Message(message) = received {
+                handle.deliver(message);
+            }
+        }
+        let count = tokio::select! {
+            count = stream.read_buf(inbound.buffer()) => count?,
+            _ = &mut superseded => return Ok(()),
+        };
+        if count == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits for the hello and answers it; says who is there.
+async fn greet(stream: &mut TcpStream, inbound: &mut Inbound) -> io::Result<NodeId> {
+    loop {
+        match inbound.next().map_err(io::Error::other)? {
+            Some(Received::Welcome(answer)) => stream.write_all(&answer).await?,
+            Some(Received::Refused(answer, error)) => {
+                stream.write_all(&answer).await?;
+                return Err(io::Error::other(error));
+            }
+            Some(Received::Message(_)) | None => {}
+        }
+        if let Some(peer) = inbound.peer() {
+            return Ok(peer);
+        }
+        if stream.read_buf(inbound.buffer()).await? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The loop of a node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_node::core::{Message, NodeId};
+use raft_node::{
+    Clock, Leadership, LogStore, NodeError, Notifier, Outbound, PeerQueue, Settings, StateMachine,
+    Threads, Turn, Wiring,
+};
+use tokio::sync::{Notify, watch};
+use tokio::task::{self, JoinHandle, JoinSet};
+use tokio::time;
+
+use crate::Handle;
+use crate::dial::dial;
+use crate::listen::Listener;
+
+/// Bytes that may wait for one peer's socket.
+const OUTBOUND_BYTES: usize = 16 << 20;
+
+/// A running node. Dropping it asks the node to stop, without waiting for it.
+#[derive(Debug)]
+pub struct Node {
+    id: NodeId,
+    handle: Handle,
+    task: JoinHandle<Result<(), NodeError>>,
+}
+
+impl Node {
+    /// Starts a node whose peers are reached over TCP: it listens before this returns. Call it
+    /// within a tokio runtime with time and I/O enabled.
+    ///
+    /// # Errors
+    /// The settings make no sense, the store is damaged, the address is taken.
+    pub async fn start(
+        settings: Settings,
+        store: impl LogStore,
+        machine: impl StateMachine,
+    ) -> Result<Self, NodeError> {
+        let listener = Listener::bind(&settings).await?;
+        let (mut outbound, mut dialled) = (Outbound::default(), Vec::new());
+        for (peer, address) in settings.others() {
+            let ready = Arc::new(Notify::new());
+            let queue = Arc::new(PeerQueue::new(OUTBOUND_BYTES, notifier(&ready)));
+            outbound.add(peer, queue.clone());
+            dialled.push((peer, address.to_owned(), queue, ready));
+        }
+        let send = Box::new(move |message: Message| outbound.send(&message));
+        Self::launch(&settings, store, machine, send, |handle, tasks| {
+            tasks.spawn(listener.run(handle.clone()));
+            for (peer, address, queue, ready) in dialled {
+                tasks.spawn(dial(settings.clone(), peer, address, queue, ready));
+            }
+        })
+    }
+
+    /// Starts a node on a network of your own: `send` is given every message for a peer and must
+    /// not block; pass what arrives to [`Handle::deliver`]. Addresses in the settings are not used.
+    ///
+    /// # Errors
+    /// The settings make no sense or the store is damaged.
+    pub fn start_on_network(
+        settings: &Settings,
+        store: impl LogStore,
+        machine: impl StateMachine,
+        send: impl FnMut(Message) + Send + 'static,
+    ) -> Result<Self, NodeError> {
+        Self::launch(settings, store, machine, Box::new(send), |_, _| {})
+    }
+
+    fn launch(
+        settings: &Settings,
+        store: impl LogStore,
+        machine: impl StateMachine,
+        send: Box<dyn FnMut(Message) + Send>,
+        network: impl FnOnce(&Handle, &mut JoinSet<()>),
+    ) -> Result<Self, NodeError> {
+        let wake = Arc::new(Notify::new());
+        let (leadership, watched) = watch::channel(Leadership::default());
+        let (stopped, when_stopped) = watch::channel(false);
+        let wiring = Wiring {
+            notify: notifier(&wake),
+            send,
+            observe: Box::new(move |notice| leadership.send_modify(|state| state.update(notice))),
+        };
+        let clock = Clock::start();
+        let config = settings.config();
+        let (node, client) = raft_node::Node::new(config, store, machine, wiring, clock.now())?;
+        let handle = Handle::new(client, watched, when_stopped);
+        let mut tasks = JoinSet::new();
+        network(&handle, &mut tasks);
+        let task = task::spawn(async move {
+            let (result, threads) = run(node, &wake, clock).await;
+            tasks.shutdown().await;
+            // The threads end by themselves; the node has stopped when they have.
+            let joined = task::spawn_blocking(move || Threads::join(threads)).await;
+            let _ = stopped.send(true);
+            drop(joined);
+            result
+        });
+        Ok(Self { id: settings.id(), handle, task })
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// A handle for clients.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits until the node has stopped, for whatever reason. Cancelling the wait is fine.
+    ///
+    /// # Errors
+    /// The node stopped by itself: its store or its state machine failed.
+    pub async fn stopped(&mut self) -> Result<(), NodeError> {
+        // The task is aborted only together with its runtime.
+        (&mut self.task).await.unwrap_or(Err(NodeError::ThreadGone))
+    }
+
+    /// Stops the node and waits until it has, see [`Handle::shutdown`].
+    ///
+    /// # Errors
+    /// The node had stopped by itself before: its store or its state machine failed.
+    pub async fn shutdown(mut self) -> Result<(), NodeError> {
+        self.handle.client().stop();
+        self.stopped().await
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.handle.client().stop();
+    }
+}
+
+fn notifier(notify: &Arc<Notify>) -> Notifier {
+    let notify = notify.clone();
+    Arc::new(move || notify.notify_one())
+}
+
+/// Gives the node its turns until it stops.
+async fn run(
+    mut node: raft_node::Node,
+    wake: &Notify,
+    clock: Clock,
+) -> (Result<(), NodeError>, Threads) {
+    loop {
+        match node.turn(clock.now()) {
+            Turn::Stopped(result) => return (result, node.close()),
+            Turn::Continue { more: true, .. } => task::yield_now().await,
+            Turn::Continue { deadline: None, .. } => wake.notified().await,
+            Turn::Continue { deadline: Some(deadline), .. } => {
+                let wait: Duration = clock.until(deadline);
+                // Both ends of the wait mean the same: it is time for another turn.
+                let _ = time::timeout(wait, wake.notified()).await;
+            }
+        }
+    }
+}
