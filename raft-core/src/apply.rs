@@ -19,6 +19,12 @@ pub(crate) struct Applier {
     loading: bool,
 }
 
+/// Entries that were just read back, for the peers that wait for them.
+pub(crate) struct Loaded {
+    pub(crate) from: LogIndex,
+    pub(crate) entries: Entries,
+}
+
 impl Applier {
     pub(crate) const fn new(applied: LogIndex) -> Self {
         Self {
@@ -88,22 +94,29 @@ impl Raft {
         }
     }
 
+    /// The last entry that may be applied here. What is not on this node's own disk is not, even if
+    /// it is committed: a state machine that outlives a crash must not be ahead of its log.
+    fn applicable(&self) -> LogIndex {
+        self.commit.min(self.log.durable())
+    }
+
     /// Hands committed entries to the state machine, in order, as far as the limit allows.
     pub(crate) fn hand_out(&mut self, out: &mut Outbox<'_>) {
         let limit = self.config.max_applying_bytes;
-        while self.applier.handed_out < self.commit
+        let through = self.applicable();
+        while self.applier.handed_out < through
             && self.applier.in_flight_bytes < limit
             && !self.applier.loading
         {
             let from = self.applier.handed_out.next();
-            match self.log.run_at(from..=self.commit) {
+            match self.log.run_at(from..=through) {
                 Some(run) => {
                     let room = limit - self.applier.in_flight_bytes;
                     self.applier.hand_out(run.up_to(room, usize::MAX), out);
                 }
                 None => {
                     self.applier.loading = true;
-                    out.load(from, self.commit, limit);
+                    out.load(from, through, limit);
                 }
             }
         }
@@ -125,18 +138,25 @@ impl Raft {
         self.release_reads(out);
     }
 
-    pub(crate) fn on_loaded(&mut self, from: LogIndex, entries: &Entries, out: &mut Outbox<'_>) {
+    /// Takes loaded entries to the state machine if it waits for them, and hands them back for the
+    /// peers that do.
+    pub(crate) fn on_loaded(
+        &mut self,
+        from: LogIndex,
+        entries: Entries,
+        out: &mut Outbox<'_>,
+    ) -> Loaded {
         let fits = entries.first().is_none_or(|entry| entry.index == from);
         // A truncation may have overtaken the load; then it counts as empty, and what is still
         // needed is asked for again.
-        let entries = if fits && self.log.owns(entries) { entries.clone() } else { Entries::empty() };
+        let entries = if fits && self.log.owns(&entries) { entries } else { Entries::empty() };
         if self.applier.loading && self.applier.handed_out.next() == from {
             self.applier.loading = false;
-            let committed = entries.between(from, self.commit);
+            let committed = entries.between(from, self.applicable());
             if !committed.is_empty() {
                 self.applier.hand_out(committed, out);
             }
         }
-        self.send_loaded(from, &entries, out);
+        Loaded { from, entries }
     }
 }

@@ -16,8 +16,8 @@ use crate::ids::{LogIndex, NodeId, Term};
 /// use raft_core::{Config, NodeId};
 ///
 /// let members = [1, 2, 3].map(NodeId::new);
-/// let config = Config::new(NodeId::new(1), members)
-///     .seed(0x5eed)
+/// let seed = 0x5eed; // random, and another one at each start
+/// let config = Config::new(NodeId::new(1), members, seed)
 ///     .election_timeout(Duration::from_millis(500))
 ///     .heartbeat_interval(Duration::from_millis(50));
 /// ```
@@ -58,14 +58,19 @@ macro_rules! settings {
 
 impl Config {
     /// The settings of node `id` in a cluster whose voters are `voters`.
+    ///
+    /// `seed` is the node's only source of randomness: election timeouts come from it, and the
+    /// numbers by which the node tells answers to its questions from answers to those of its life
+    /// before a crash. **It must be a fresh random number at every start**; a node that starts
+    /// twice with the same seed might serve a stale read.
     #[must_use]
-    pub fn new(id: NodeId, voters: impl IntoIterator<Item = NodeId>) -> Self {
+    pub fn new(id: NodeId, voters: impl IntoIterator<Item = NodeId>, seed: u64) -> Self {
         const MIB: usize = 1 << 20;
         Self {
             id,
             voters: voters.into_iter().collect(),
             learners: Vec::new(),
-            seed: id.get(),
+            seed,
             election_timeout: Duration::from_millis(1000),
             heartbeat_interval: Duration::from_millis(100),
             outcome_timeout: Duration::from_millis(1000),
@@ -94,10 +99,6 @@ impl Config {
     }
 
     settings! {
-        /// The source of this node's randomness: election timeouts and the numbers that tell one
-        /// life of the node from the next. Use a fresh random number at every start. Default: the
-        /// node's id, which is good enough for a first try only.
-        seed: u64,
         /// How long a follower waits for its leader before it campaigns: a time drawn anew for
         /// each term between this and twice this (paper, section 5.2). A leader that hears of no
         /// majority for as long steps down. Default 1 s; make it at least ten times the round trip

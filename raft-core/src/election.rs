@@ -83,6 +83,12 @@ impl Raft {
     pub(crate) fn campaign(&mut self, out: &mut Outbox<'_>) {
         self.election.restart(self.now);
         self.draw_election_span();
+        if let Role::Candidate(candidate) = &self.role
+            && candidate.own_vote > self.log.durable_ticket()
+        {
+            // The disk is slower than the timeout. Another term would only be one more write.
+            return;
+        }
         self.retire(out);
         if !self.may_campaign() {
             return;
@@ -140,7 +146,7 @@ impl Raft {
 
     pub(crate) fn on_pre_vote_reply(&mut self, from: NodeId, granted: bool, out: &mut Outbox<'_>) {
         let Role::PreCandidate(candidate) = &mut self.role else { return };
-        if granted {
+        if granted && self.membership.is_voter(from) {
             candidate.granted.insert(from);
             if self.membership.is_majority(|voter| candidate.granted.contains(&voter)) {
                 self.stand_for_election(out);
@@ -159,6 +165,10 @@ impl Raft {
             if free {
                 self.set_hard_state(self.hard_state.term, Some(from));
             }
+            if matches!(self.role, Role::PreCandidate(_)) {
+                // Having voted, it does not stand against the one it voted for.
+                self.role = Role::Follower(None);
+            }
             self.election.restart(self.now);
         }
         self.send(from, Body::VoteReply { granted }, out);
@@ -166,7 +176,7 @@ impl Raft {
 
     pub(crate) fn on_vote_reply(&mut self, from: NodeId, granted: bool, out: &mut Outbox<'_>) {
         let Role::Candidate(candidate) = &mut self.role else { return };
-        if granted {
+        if granted && self.membership.is_voter(from) {
             candidate.granted.insert(from);
             self.lead_if_elected(out);
         }
@@ -183,7 +193,10 @@ impl Raft {
 
     fn lead_if_elected(&mut self, out: &mut Outbox<'_>) {
         let Role::Candidate(candidate) = &self.role else { return };
-        if self.membership.is_majority(|voter| candidate.granted.contains(&voter)) {
+        // The term must be durable, whatever others say: its messages could be forged.
+        if candidate.own_vote <= self.log.durable_ticket()
+            && self.membership.is_majority(|voter| candidate.granted.contains(&voter))
+        {
             self.lead(out);
         }
     }

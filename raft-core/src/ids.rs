@@ -30,9 +30,12 @@ impl Term {
     /// The term before the first election.
     pub const ZERO: Self = Self(0);
 
-    /// The largest term. A node in this term never campaigns, and a message that carries it is
-    /// dropped, so that no forged message can use up the terms that remain.
+    /// The largest term. A node never campaigns for it.
     pub const MAX: Self = Self(u64::MAX >> 1);
+
+    /// How far ahead of its own a term may be for a node to believe in it. Honest terms are never
+    /// that far apart, and a forged message can't use up the terms that remain.
+    const BELIEVABLE: u64 = 1 << 40;
 
     /// A term from its number; a number above [`Term::MAX`] is no term.
     #[must_use]
@@ -44,6 +47,12 @@ impl Term {
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
+    }
+
+    /// The furthest term that a node in this one believes a message to have.
+    pub(crate) const fn furthest(self) -> Self {
+        let furthest = self.0.saturating_add(Self::BELIEVABLE);
+        if furthest < Self::MAX.0 { Self(furthest) } else { Self(Self::MAX.0 - 1) }
     }
 
     /// The term after this one, or `None` at the end of all terms.
@@ -73,6 +82,10 @@ impl LogIndex {
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
+    }
+
+    pub(crate) const fn half(self) -> Self {
+        Self(self.0 / 2)
     }
 
     /// The index `count` places later, at most [`LogIndex::MAX`].

@@ -45,6 +45,9 @@ struct InFlight {
     bytes: usize,
 }
 
+/// A log that begins below this never gets to the largest index in the time of this world.
+const HIGHEST_RESTORED: LogIndex = LogIndex::MAX.half();
+
 impl Log {
     pub(crate) fn restore(stored: StoredLog) -> Result<Self, Inconsistency> {
         let StoredLog { hard_state, terms, last } = stored;
@@ -53,7 +56,7 @@ impl Log {
         let begins = terms.first().map_or(last == LogIndex::ZERO, |start| {
             start.first == LogIndex::ZERO.next() && start.term > Term::ZERO
         });
-        let ends = terms.last().is_none_or(|start| start.first <= last && last < LogIndex::MAX);
+        let ends = terms.last().is_none_or(|start| start.first <= last && last < HIGHEST_RESTORED);
         if !(ascends && begins && ends) {
             return Err(Inconsistency::Terms { last });
         }

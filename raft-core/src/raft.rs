@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::apply::Applier;
+use crate::apply::{Applier, Loaded};
 use crate::config::{Config, ConfigError, Inconsistency};
 use crate::entry::HardState;
 use crate::event::{Event, Input};
@@ -11,7 +11,7 @@ use crate::forward::Awaiting;
 use crate::ids::{LogIndex, NodeId, RequestId, Term, Ticket};
 use crate::log::Log;
 use crate::membership::Membership;
-use crate::message::{Body, Message};
+use crate::message::{AppendReply, AppendResult, Body, Message};
 use crate::outbox::Outbox;
 use crate::output::{Notice, Outcome, Output, Refusal, RoleKind};
 use crate::random::Random;
@@ -116,17 +116,20 @@ impl Raft {
     pub fn step_into(&mut self, input: Input, outputs: &mut Vec<Output>) {
         self.now = self.now.max(input.at);
         let mut out = Outbox::new(outputs);
+        let mut loaded = None;
         match input.event {
             Event::Wake => {}
+            Event::Loaded { from, entries } => {
+                loaded = Some(self.on_loaded(from, entries, &mut out));
+            }
             Event::Receive(message) => self.receive(message, &mut out),
             Event::Persisted(ticket) => self.on_persisted(ticket, &mut out),
             Event::Applied(index) => self.on_applied(index, &mut out),
-            Event::Loaded { from, entries } => self.on_loaded(from, &entries, &mut out),
             Event::Propose(proposals) => self.on_propose(proposals, &mut out),
             Event::Read(request) => self.on_read(request, &mut out),
         }
         self.fire_timers(&mut out);
-        self.finish(&mut out);
+        self.finish(loaded.as_ref(), &mut out);
         if cfg!(debug_assertions) {
             let verdict = self.check_invariants();
             debug_assert_eq!(verdict, Ok(()), "an invariant of Raft is broken");
@@ -172,7 +175,7 @@ impl Raft {
     fn is_sensible(&self, message: &Message) -> bool {
         let Message { from, to, term, body } = message;
         let addressed = *to == self.config.id && *from != self.config.id;
-        let term_fits = Term::ZERO < *term && *term < Term::MAX;
+        let term_fits = Term::ZERO < *term && *term <= self.hard_state.term.furthest();
         let first_election = *term == Term::ZERO
             && matches!(body, Body::PreVote { .. } | Body::PreVoteReply { .. });
         let body_fits = match body {
@@ -182,6 +185,9 @@ impl Raft {
                 });
                 let within_term = append.entries.last().is_none_or(|entry| entry.term <= *term);
                 follows && within_term && append.prev.term <= *term && append.commit <= append.last()
+            }
+            Body::AppendReply(AppendReply { result: AppendResult::Accepted { last, durable }, .. }) => {
+                durable <= last
             }
             Body::AppendReply(_)
             | Body::PreVote { .. }
@@ -222,10 +228,10 @@ impl Raft {
     }
 
     /// What every step ends with: everything that the new state allows is put into outputs.
-    fn finish(&mut self, out: &mut Outbox<'_>) {
+    fn finish(&mut self, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
         self.hand_out(out);
         self.advance_reads(out);
-        self.replicate(out);
+        self.replicate(loaded, out);
         let hard_state = self.hard_state_changed.then_some(self.hard_state);
         if let Some(write) = self.log.take_write(hard_state) {
             if self.hard_state_changed {

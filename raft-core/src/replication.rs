@@ -1,5 +1,6 @@
 //! The leader's side of replication (paper, section 5.3).
 
+use crate::apply::Loaded;
 use crate::config::Config;
 use crate::entry::{Entries, LogPosition};
 use crate::ids::{LogIndex, NodeId, Term};
@@ -70,8 +71,9 @@ impl Raft {
         }
     }
 
-    /// Sends each peer what is due: at most one message each.
-    pub(crate) fn replicate(&mut self, out: &mut Outbox<'_>) {
+    /// Sends each peer what is due: at most one message each. `loaded` is for those that wait for
+    /// it.
+    pub(crate) fn replicate(&mut self, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Leader { peers, round, .. } = leader;
         let speaker = Speaker {
@@ -82,38 +84,19 @@ impl Raft {
             round: *round,
         };
         for peer in peers {
-            speaker.serve(peer, out);
-        }
-    }
-
-    /// Passes loaded entries to the peers that wait for them.
-    pub(crate) fn send_loaded(&mut self, from: LogIndex, entries: &Entries, out: &mut Outbox<'_>) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        let speaker = Speaker {
-            config: &self.config,
-            log: &self.log,
-            term: self.hard_state.term,
-            commit: self.commit,
-            round: leader.round,
-        };
-        for peer in &mut leader.peers {
-            if peer.loading != Some(from) {
-                continue;
-            }
-            peer.loading = None;
-            if !entries.is_empty() && peer.next == from && peer.state == State::Replicate {
-                let config = speaker.config;
-                let fit = entries.up_to(config.max_append_bytes, config.max_append_entries);
-                speaker.append(peer, fit, out);
-            }
+            let loaded = loaded.filter(|loaded| peer.loading == Some(loaded.from));
+            speaker.serve(peer, loaded, out);
         }
     }
 }
 
 impl Speaker<'_> {
-    fn serve(&self, peer: &mut Progress, out: &mut Outbox<'_>) {
+    fn serve(&self, peer: &mut Progress, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
         let Config { max_append_bytes: bytes, max_append_entries: count, .. } = *self.config;
         let heartbeat = core::mem::take(&mut peer.heartbeat);
+        if loaded.is_some() {
+            peer.loading = None;
+        }
         match peer.state {
             State::Probe { sent } if sent && !heartbeat => {}
             State::Probe { sent } => {
@@ -125,7 +108,14 @@ impl Speaker<'_> {
             }
             State::Replicate => {
                 if peer.next <= self.log.last() && peer.may_send(self.config) {
-                    if let Some(entries) = self.log.entries(peer.next, bytes, count) {
+                    let loaded = loaded.filter(|loaded| {
+                        loaded.from == peer.next && !loaded.entries.is_empty()
+                    });
+                    let entries = match loaded {
+                        Some(loaded) => Some(loaded.entries.up_to(bytes, count)),
+                        None => self.log.entries(peer.next, bytes, count),
+                    };
+                    if let Some(entries) = entries {
                         return self.append(peer, entries, out);
                     }
                     peer.loading = Some(peer.next);

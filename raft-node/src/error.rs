@@ -96,6 +96,9 @@ pub enum NodeError {
     /// The system gave no thread.
     #[error("can't start a thread: {0}")]
     Thread(io::Error),
+    /// The system has no randomness to give.
+    #[error("no randomness from the system: {0}")]
+    Randomness(getrandom::Error),
     /// A thread of the node ended unexpectedly.
     #[error("a thread of the node is gone")]
     ThreadGone,

@@ -110,16 +110,16 @@ impl Settings {
     }
 
     /// The settings of the core, with a fresh random seed.
-    #[must_use]
-    pub fn config(&self) -> Config {
-        // Without the system's randomness the nodes of a cluster still differ by their id.
-        let seed = getrandom::u64().unwrap_or_else(|_| self.id.get());
-        let config = Config::new(self.id, self.peers.keys().copied())
-            .seed(seed)
+    ///
+    /// # Errors
+    /// The system has no randomness to give, without which a restarted node is not safe.
+    pub fn config(&self) -> Result<Config, NodeError> {
+        let seed = getrandom::u64().map_err(NodeError::Randomness)?;
+        let config = Config::new(self.id, self.peers.keys().copied(), seed)
             .election_timeout(self.election_timeout)
             .heartbeat_interval(self.election_timeout / 10)
             .outcome_timeout(self.election_timeout);
-        self.configure.iter().fold(config, |config, change| change(config))
+        Ok(self.configure.iter().fold(config, |config, change| change(config)))
     }
 }
 

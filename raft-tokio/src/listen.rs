@@ -45,7 +45,7 @@ impl Listener {
             cluster: settings.cluster_id(),
             id: settings.id(),
             members: settings.others().map(|(id, _)| id).collect(),
-            max_frame: settings.config().max_message_bytes(),
+            max_frame: settings.config()?.max_message_bytes(),
         })
     }
 

@@ -85,7 +85,7 @@ impl Node {
             observe: Box::new(move |notice| leadership.send_modify(|state| state.update(notice))),
         };
         let clock = Clock::start();
-        let config = settings.config();
+        let config = settings.config()?;
         let (node, client) = raft_node::Node::new(config, store, machine, wiring, clock.now())?;
         let handle = Handle::new(client, watched, when_stopped);
         let mut tasks = JoinSet::new();
