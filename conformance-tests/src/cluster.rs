@@ -1,0 +1,109 @@
+//! What a scenario needs of a cluster, whatever it runs on.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_node::RequestError;
+use raft_node::core::{RoleKind, Term};
+
+use crate::machine::Oracle;
+
+/// A cluster under test: the simulator, or real nodes on some runtime. Nodes are numbered from
+/// zero.
+///
+/// Scenarios are plain blocking code against this trait, and only [`wait`](Cluster::wait) lets
+/// time pass: virtual time in the simulator, real time elsewhere.
+pub trait Cluster {
+    /// How many nodes the cluster has, dead ones included.
+    fn size(&self) -> usize;
+
+    /// The unit of time of the scenarios: in so long an election is usually over.
+    fn election_timeout(&self) -> Duration;
+
+    /// How much of an endless scenario to run: the simulator runs all of it (1.0), a real cluster
+    /// perhaps a tenth.
+    fn effort(&self) -> f64;
+
+    /// Starts a node that is not running, with what its disk kept. It stays cut off until
+    /// [`connect`](Cluster::connect).
+    fn start(&mut self, node: usize);
+
+    /// Cuts a node off and kills it: what its disk had not made durable may be lost.
+    fn crash(&mut self, node: usize);
+
+    /// Whether the node runs.
+    fn is_running(&self, node: usize) -> bool;
+
+    /// Connects the node with all nodes that are connected.
+    fn connect(&mut self, node: usize);
+
+    /// Cuts all links of a node, both ways. It keeps running and believing.
+    fn disconnect(&mut self, node: usize);
+
+    /// Whether the node's links are up.
+    fn is_connected(&self, node: usize) -> bool;
+
+    /// Splits the connected nodes into two sides that don't hear each other: `true` is one side.
+    /// [`heal`](Cluster::heal) ends it.
+    fn partition(&mut self, sides: &[bool]);
+
+    /// Ends a partition.
+    fn heal(&mut self);
+
+    /// How the network treats messages from now on.
+    fn set_network(&mut self, network: Network);
+
+    /// Proposes a command at a node. The answer is fetched with [`answer`](Cluster::answer).
+    fn propose(&mut self, node: usize, command: Bytes) -> CallId;
+
+    /// Asks a node a question, linearizably.
+    fn read(&mut self, node: usize, query: Bytes) -> CallId;
+
+    /// What became of a call; `None` while nobody knows.
+    fn answer(&mut self, call: CallId) -> Option<Result<Bytes, RequestError>>;
+
+    /// The node's role and term; `None` if it does not run.
+    fn role(&mut self, node: usize) -> Option<(RoleKind, Term)>;
+
+    /// Runs `look` on what the state machines have seen.
+    fn oracle<T>(&mut self, look: impl FnOnce(&mut Oracle) -> T) -> T
+    where
+        Self: Sized;
+
+    /// Messages and bytes that were sent so far. Answers are not counted as messages.
+    fn traffic(&self) -> Traffic;
+
+    /// A logical time for histories: it never falls, and rises with each call.
+    fn tick(&mut self) -> u64;
+
+    /// Lets time pass.
+    fn wait(&mut self, time: Duration);
+
+    /// A random number from the run's seed.
+    fn random(&mut self, below: u64) -> u64;
+
+    /// What to print when a scenario fails: the seed and how to run it again.
+    fn replay(&self) -> String;
+}
+
+/// Names a call of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// How a network treats messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// A tenth of all messages is lost, and all are delayed by 0 to 26 ms.
+    pub unreliable: bool,
+    /// Two thirds of all answers are delayed by 0.2 to 2.2 s.
+    pub long_reordering: bool,
+}
+
+/// Counts of what was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages that ask for something: votes, entries, forwarded requests. Answers don't count.
+    pub requests: u64,
+    /// Encoded bytes of all messages.
+    pub bytes: u64,
+}
