@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod explore;
 pub mod lab;
 pub mod linearizability;
 pub mod machine;

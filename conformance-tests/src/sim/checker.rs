@@ -217,9 +217,4 @@ impl Checker {
         let (same, known) = (known == Some(entry), known.cloned());
         self.demand(same, || format!("I4: node {node} commits {entry:?}, others {known:?}"));
     }
-
-    /// How many entries are committed.
-    pub(crate) fn committed(&self) -> usize {
-        self.committed.len()
-    }
 }

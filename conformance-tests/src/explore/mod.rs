@@ -1,0 +1,9 @@
+//! Random exploration: a world drawn from a seed, faults in it, and then the demand that it
+//! recovers.
+
+mod plan;
+mod run;
+mod workload;
+
+pub use plan::Plan;
+pub use run::{Report, explore};

@@ -1,0 +1,111 @@
+//! What a run is made of, drawn from its seed, so that runs differ in kind and not only in detail
+//! (swarm testing; Groce et al., 2012).
+
+use std::time::Duration;
+
+use raft_node::core::Config;
+
+use crate::sim::Options;
+use crate::sim::network::MS;
+use crate::sim::random::chance;
+
+/// A drawn run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) options: Options,
+    /// How long faults are injected, in virtual time.
+    pub(crate) chaos: Duration,
+    /// How often something is injected, in nanoseconds.
+    pub(crate) fault_interval: u64,
+    /// How often a client calls, in nanoseconds.
+    pub(crate) call_interval: u64,
+    pub(crate) registers: u64,
+    pub(crate) loss: u64,
+    pub(crate) duplication: u64,
+    pub(crate) max_delay: u64,
+    pub(crate) faults: Faults,
+}
+
+/// Which faults a run may see, as weights.
+#[derive(Clone, Debug)]
+pub(crate) struct Faults {
+    pub(crate) crash: u64,
+    pub(crate) crash_all: u64,
+    pub(crate) isolate: u64,
+    pub(crate) partition: u64,
+    pub(crate) cut_one_way: u64,
+    pub(crate) heal: u64,
+    pub(crate) pause: u64,
+    pub(crate) hang_disk: u64,
+    pub(crate) set_clock: u64,
+    pub(crate) burst: u64,
+}
+
+impl Plan {
+    /// Draws the run of a seed.
+    #[must_use]
+    pub fn draw(seed: u64, record: bool) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed ^ 0x9_1a2);
+        let voters = [1, 2, 3, 3, 3, 4, 5, 5, 7][rng.usize(0..9)];
+        let mut weight = |often: u64, most: u64| {
+            if chance(&mut rng, often) { rng.u64(1..=most) } else { 0 }
+        };
+        let faults = Faults {
+            crash: weight(700, 10),
+            crash_all: weight(200, 2),
+            isolate: weight(500, 6),
+            partition: weight(500, 6),
+            cut_one_way: weight(500, 6),
+            heal: 2 + weight(900, 10),
+            pause: weight(300, 4),
+            hang_disk: weight(300, 4),
+            set_clock: weight(200, 2),
+            burst: weight(300, 4),
+        };
+        let slow_disk = chance(&mut rng, 300);
+        let disk_ms = if slow_disk { rng.u64(10..200) } else { rng.u64(1..5) };
+        let apply_ms = if chance(&mut rng, 200) { rng.u64(5..100) } else { 1 };
+        Self {
+            options: Options {
+                seed,
+                voters,
+                learners: if chance(&mut rng, 250) { rng.usize(1..=2) } else { 0 },
+                tune,
+                tuning: rng.u64(..),
+                disk_delay: MS / 20..disk_ms * MS,
+                apply_delay: MS / 100..apply_ms * MS,
+                clock_skew: if chance(&mut rng, 300) { rng.u64(0..100_000) } else { 0 },
+                // Encoding is slow and has tests of its own.
+                wire: chance(&mut rng, 50),
+                record,
+            },
+            chaos: Duration::from_millis(rng.u64(3_000..15_000)),
+            fault_interval: rng.u64(50..1000) * MS,
+            call_interval: rng.u64(5..200) * MS,
+            registers: rng.u64(1..5),
+            loss: if chance(&mut rng, 500) { rng.u64(0..300) } else { 0 },
+            duplication: if chance(&mut rng, 500) { rng.u64(0..300) } else { 0 },
+            max_delay: if chance(&mut rng, 300) { rng.u64(10..1500) * MS } else { 5 * MS },
+            faults,
+        }
+    }
+}
+
+/// Settings, drawn so that each limit is sometimes tiny.
+fn tune(config: Config, tuning: u64) -> Config {
+    let mut rng = fastrand::Rng::with_seed(tuning);
+    let mut tiny = |usual: usize, least: usize| if chance(&mut rng, 150) { least } else { usual };
+    let config = config
+        .max_append_entries(tiny(8192, 1))
+        .max_append_bytes(tiny(1 << 20, 1))
+        .max_in_flight_messages(tiny(128, 1))
+        .max_in_flight_bytes(tiny(8 << 20, 1))
+        .max_uncommitted_bytes(tiny(64 << 20, 500))
+        .max_unpersisted_bytes(tiny(64 << 20, 500))
+        .max_cached_bytes(tiny(16 << 20, 0))
+        .max_applying_bytes(tiny(8 << 20, 1))
+        .max_pending_requests(tiny(65_536, 4))
+        .max_held_messages(tiny(1024, 2));
+    let config = config.pre_vote(!chance(&mut rng, 100));
+    config.check_quorum(!chance(&mut rng, 50))
+}
