@@ -146,7 +146,7 @@ impl Config {
         /// How many requests may wait for their answer on this node. Default 65,536.
         max_pending_requests: usize,
         /// How many messages may wait for this node's disk. Those beyond it are dropped, as if the
-        /// network had lost them. Default 1,024.
+        /// network had lost them. At least the number of peers. Default 1,024.
         max_held_messages: usize,
     }
 
@@ -200,10 +200,14 @@ impl Config {
             ("max_pending_requests", self.max_pending_requests),
             ("max_held_messages", self.max_held_messages),
         ];
-        match limits.iter().find(|(_, value)| *value == 0) {
-            Some((limit, _)) => Err(ConfigError::ZeroLimit { limit }),
-            None => Ok(()),
+        if let Some((limit, _)) = limits.iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::ZeroLimit { limit });
         }
+        let peers = self.voters.len() + self.learners.len() - 1;
+        if self.max_held_messages < peers {
+            return Err(ConfigError::HeldTooFew { held: self.max_held_messages, peers });
+        }
+        Ok(())
     }
 
     fn check_members(&self) -> Result<(), ConfigError> {
@@ -258,6 +262,15 @@ pub enum ConfigError {
     ZeroLimit {
         /// The name of the setting.
         limit: &'static str,
+    },
+    /// A candidate's requests for votes wait for its disk, one for each peer, and they don't fit.
+    /// Make `max_held_messages` at least the number of peers.
+    #[error("max_held_messages is {held}, which is less than the number of peers, {peers}")]
+    HeldTooFew {
+        /// The setting.
+        held: usize,
+        /// The number of other members.
+        peers: usize,
     },
     /// The stored log contradicts itself, so the store is damaged or is not this node's. Don't run
     /// the node on it: it could break promises that it made before.

@@ -105,7 +105,7 @@ fn tune(config: Config, tuning: u64) -> Config {
         .max_cached_bytes(tiny(16 << 20, 0))
         .max_applying_bytes(tiny(8 << 20, 1))
         .max_pending_requests(tiny(65_536, 4))
-        .max_held_messages(tiny(1024, 2));
+        .max_held_messages(tiny(1024, 8));
     let config = config.pre_vote(!chance(&mut rng, 100));
     config.check_quorum(!chance(&mut rng, 50))
 }

@@ -189,8 +189,10 @@ impl Checker {
         }
         for peer in &status.peers {
             let durable = nodes[number(peer.id)].disk.durable();
+            // A leader that was deposed without knowing it may be wrong about the others.
+            let deposed = durable.hard_state.term > status.term;
             let holds = peer.matched < peer.next
-                && durable.term_at(peer.matched) == current.term_at(peer.matched);
+                && (deposed || durable.term_at(peer.matched) == current.term_at(peer.matched));
             self.demand(holds, || {
                 format!("I13: leader {node} believes that {peer:?} has what its disk lacks")
             });
