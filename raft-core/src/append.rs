@@ -77,13 +77,13 @@ impl Raft {
             (self.hard_state_ticket(), last.min(self.log.durable()))
         };
         let result = AppendResult::Accepted { last, durable };
-        self.send_after(until, to, Body::AppendReply(AppendReply { round: append.round, result }), out);
+        self.send_after(until, to, Body::AppendReply(AppendReply { sequence: append.sequence, result }), out);
     }
 
     pub(crate) fn reject_append(&mut self, to: NodeId, append: &Append, out: &mut Outbox<'_>) {
         let prev = append.prev;
         let hint = self.log.last_at_most(LogPosition { index: prev.index.prev(), term: prev.term });
         let result = AppendResult::Rejected { prev: prev.index, hint };
-        self.send(to, Body::AppendReply(AppendReply { round: append.round, result }), out);
+        self.send(to, Body::AppendReply(AppendReply { sequence: append.sequence, result }), out);
     }
 }

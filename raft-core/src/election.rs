@@ -211,7 +211,7 @@ impl Raft {
             uncommitted_bytes: 0,
             next_heartbeat: self.now.plus(self.config.heartbeat_interval),
             next_quorum_check: self.now.plus(self.config.election_timeout),
-            round: 1,
+            sequence: 0,
             reads: LeaderReads::default(),
             seen: SeenBatches::default(),
         });

@@ -90,8 +90,9 @@ pub struct Append {
     /// The leader's commit index, but never beyond the last entry of this message: the receiver
     /// may commit up to here once `prev` has matched.
     pub commit: LogIndex,
-    /// The leader's confirmation round at the time of sending; the answer repeats it.
-    pub round: u64,
+    /// Numbers the leader's messages of this term; the answer repeats it. An answer proves that
+    /// the follower still followed when that message arrived.
+    pub sequence: u64,
 }
 
 impl Append {
@@ -104,8 +105,8 @@ impl Append {
 /// The fields of [`Body::AppendReply`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AppendReply {
-    /// The round of the `Append` that this answers.
-    pub round: u64,
+    /// The number of the `Append` that this answers.
+    pub sequence: u64,
     /// Whether the logs matched.
     pub result: AppendResult,
 }

@@ -59,11 +59,11 @@ impl<'a> Outbox<'a> {
     }
 }
 
-/// What an acknowledgement says: its round, the last index that matched and the last durable one.
+/// What an acknowledgement says: its number, the last index that matched and the last durable one.
 fn accepted(message: &Message) -> Option<[u64; 3]> {
-    let Body::AppendReply(AppendReply { round, result }) = &message.body else { return None };
+    let Body::AppendReply(AppendReply { sequence, result }) = &message.body else { return None };
     match result {
-        AppendResult::Accepted { last, durable } => Some([*round, last.get(), durable.get()]),
+        AppendResult::Accepted { last, durable } => Some([*sequence, last.get(), durable.get()]),
         AppendResult::Rejected { .. } => None,
     }
 }

@@ -20,8 +20,10 @@ pub(crate) struct Progress {
     in_flight_bytes: usize,
     /// When the peer was last heard in this term.
     pub(crate) heard: Instant,
-    /// The newest round that the peer has answered.
-    pub(crate) round: u64,
+    /// The number of the newest message that the peer has answered.
+    pub(crate) answered: u64,
+    /// Rejections of messages up to this one were dealt with.
+    dealt_with: u64,
     /// The commit index that the peer was last told.
     pub(crate) commit_sent: LogIndex,
     /// Up to here somebody waits at the peer for news of the commit.
@@ -53,7 +55,8 @@ impl Progress {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             heard: now,
-            round: 0,
+            answered: 0,
+            dealt_with: 0,
             commit_sent: LogIndex::ZERO,
             commit_wanted: LogIndex::ZERO,
             heartbeat: false,
@@ -91,17 +94,18 @@ impl Progress {
         rose
     }
 
-    /// Whether a rejection of entries after `prev` tells something new, rather than answering a
-    /// message that is superseded.
-    pub(crate) fn is_news(&self, prev: LogIndex) -> bool {
-        match self.state {
-            State::Probe { .. } => prev == self.next.prev() && prev > self.matched,
-            State::Replicate => self.matched < prev && prev < self.next,
-        }
+    /// Whether the rejection of message `sequence`, with entries after `prev`, tells something new.
+    /// One lost message makes the peer reject all that were under way behind it, and only the
+    /// first of these rejections counts: if each made the leader send something, the two would
+    /// never stop talking.
+    pub(crate) fn is_news(&self, sequence: u64, prev: LogIndex) -> bool {
+        sequence > self.dealt_with && self.matched < prev && prev < self.next
     }
 
-    /// The logs meet at `meeting` at the latest: start again from there.
-    pub(crate) fn rejected(&mut self, meeting: LogIndex) {
+    /// The logs meet at `meeting` at the latest: start again from there. `newest` is the number of
+    /// the newest message that went out.
+    pub(crate) fn rejected(&mut self, meeting: LogIndex, newest: u64) {
+        self.dealt_with = newest;
         self.next = meeting.max(self.matched).next();
         self.state = State::Probe { sent: false };
         self.in_flight.clear();

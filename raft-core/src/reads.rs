@@ -21,18 +21,21 @@ pub(crate) struct LeaderReads {
     own: VecDeque<OwnRead>,
     /// One question of each follower at most, since it stands for all its earlier ones.
     remote: BTreeMap<NodeId, RemoteRead>,
+    /// The round that is under way consists of the messages after this one.
+    round: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct OwnRead {
-    round: u64,
+    /// The newest message that had been sent when the read began: answers to later ones count.
+    after: u64,
     index: LogIndex,
     request: RequestId,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct RemoteRead {
-    round: u64,
+    after: u64,
     index: LogIndex,
     sequence: u64,
 }
@@ -44,12 +47,6 @@ impl LeaderReads {
 
     fn is_empty(&self) -> bool {
         self.own.is_empty() && self.remote.is_empty()
-    }
-
-    /// Whether a read waits for a round that has not begun.
-    fn wants_round_after(&self, round: u64) -> bool {
-        self.own.back().is_some_and(|read| read.round > round)
-            || self.remote.values().any(|read| read.round > round)
     }
 
     pub(crate) fn into_requests(self) -> impl Iterator<Item = RequestId> {
@@ -102,9 +99,9 @@ impl Raft {
         }
         match &mut self.role {
             Role::Leader(leader) => {
-                let round = leader.round + 1;
+                let after = leader.sequence;
                 let index = self.commit.max(leader.term_start);
-                leader.reads.own.push_back(OwnRead { round, index, request });
+                leader.reads.own.push_back(OwnRead { after, index, request });
             }
             Role::Follower(Some(following)) => {
                 let asked = following.reads.asked.is_some();
@@ -148,8 +145,8 @@ impl Raft {
         if known || leader.peer(from).is_none() {
             return;
         }
-        let read =
-            RemoteRead { round: leader.round + 1, index: commit.max(leader.term_start), sequence };
+        let index = commit.max(leader.term_start);
+        let read = RemoteRead { after: leader.sequence, index, sequence };
         leader.reads.remote.insert(from, read);
     }
 
@@ -181,44 +178,45 @@ impl Raft {
         self.release_reads(out);
     }
 
-    /// Confirms the reads that a majority has vouched for, and begins the next round if reads wait
-    /// for it.
+    /// Confirms the reads that a majority has vouched for, and begins a round for those that still
+    /// wait, unless one is under way.
     pub(crate) fn advance_reads(&mut self, out: &mut Outbox<'_>) {
-        loop {
-            let Role::Leader(leader) = &mut self.role else { return };
-            if leader.reads.is_empty() {
-                return;
-            }
-            let own = self.config.id;
-            let round = |id| match leader.peers.iter().find(|peer| peer.id == id) {
-                Some(peer) => peer.round,
-                None if id == own => leader.round,
-                None => 0,
-            };
-            let confirmed = self.membership.reached_by_majority(round).unwrap_or(0);
-            self.confirm_reads(confirmed, out);
-            let Role::Leader(leader) = &mut self.role else { return };
-            if confirmed < leader.round || !leader.reads.wants_round_after(leader.round) {
-                return self.release_reads(out);
-            }
-            leader.begin_round();
+        let Role::Leader(leader) = &self.role else { return };
+        if leader.reads.is_empty() {
+            return;
+        }
+        let answered = |id| match leader.peers.iter().find(|peer| peer.id == id) {
+            Some(peer) => peer.answered,
+            // The leader itself always agrees.
+            None => u64::MAX,
+        };
+        let answered = self.membership.reached_by_majority(answered).unwrap_or(0);
+        self.confirm_reads(answered, out);
+        self.release_reads(out);
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.reads.round.is_some_and(|round| answered > round) {
+            leader.reads.round = None;
+        }
+        if !leader.reads.is_empty() && leader.reads.round.is_none() {
+            leader.reads.round = Some(leader.sequence);
+            leader.speak_to_all();
         }
     }
 
-    fn confirm_reads(&mut self, confirmed: u64, out: &mut Outbox<'_>) {
+    fn confirm_reads(&mut self, answered: u64, out: &mut Outbox<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
         while let Some(read) = leader.reads.own.front()
-            && read.round <= confirmed
+            && read.after < answered
         {
             self.confirmed_reads.0.insert((read.index, read.request));
             leader.reads.own.pop_front();
         }
-        if leader.reads.remote.values().all(|read| read.round > confirmed) {
+        if leader.reads.remote.values().all(|read| read.after >= answered) {
             return;
         }
         let mut answers = alloc::vec::Vec::new();
         leader.reads.remote.retain(|from, read| {
-            let done = read.round <= confirmed;
+            let done = read.after < answered;
             if done {
                 answers.push((*from, read.sequence, read.index));
             }
@@ -257,9 +255,8 @@ impl Raft {
 }
 
 impl Leader {
-    /// Begins a confirmation round: every peer is sent a message that carries its number.
-    pub(crate) fn begin_round(&mut self) {
-        self.round += 1;
+    /// Every peer is sent a message in this step, if only a heartbeat.
+    pub(crate) fn speak_to_all(&mut self) {
         for peer in &mut self.peers {
             peer.heartbeat = true;
         }

@@ -17,7 +17,7 @@ struct Speaker<'a> {
     log: &'a Log,
     term: Term,
     commit: LogIndex,
-    round: u64,
+    sequence: &'a mut u64,
 }
 
 impl Raft {
@@ -29,19 +29,19 @@ impl Raft {
     ) {
         let last_index = self.log.last();
         let Role::Leader(leader) = &mut self.role else { return };
-        let newest_round = leader.round;
+        let newest = leader.sequence;
         let Some(peer) = leader.peer(from) else { return };
         let claimed = match reply.result {
             AppendResult::Accepted { last, durable } => last.max(durable),
             AppendResult::Rejected { prev, .. } => prev,
         };
-        if claimed > last_index || reply.round > newest_round {
+        if claimed > last_index || reply.sequence > newest {
             // Nobody can have what was never sent.
             self.dropped.malformed += 1;
             return;
         }
         peer.heard = self.now;
-        peer.round = peer.round.max(reply.round);
+        peer.answered = peer.answered.max(reply.sequence);
         match reply.result {
             AppendResult::Accepted { last, durable } => {
                 if peer.accepted(last, durable) {
@@ -49,8 +49,8 @@ impl Raft {
                 }
             }
             AppendResult::Rejected { prev, hint } => {
-                if peer.is_news(prev) {
-                    peer.rejected(self.log.last_at_most(hint).index);
+                if peer.is_news(reply.sequence, prev) {
+                    peer.rejected(self.log.last_at_most(hint).index, newest);
                 }
             }
         }
@@ -75,13 +75,13 @@ impl Raft {
     /// it.
     pub(crate) fn replicate(&mut self, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let Leader { peers, round, .. } = leader;
-        let speaker = Speaker {
+        let Leader { peers, sequence, .. } = leader;
+        let mut speaker = Speaker {
             config: &self.config,
             log: &self.log,
             term: self.hard_state.term,
             commit: self.commit,
-            round: *round,
+            sequence,
         };
         for peer in peers {
             let loaded = loaded.filter(|loaded| peer.loading == Some(loaded.from));
@@ -91,7 +91,7 @@ impl Raft {
 }
 
 impl Speaker<'_> {
-    fn serve(&self, peer: &mut Progress, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
+    fn serve(&mut self, peer: &mut Progress, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
         let Config { max_append_bytes: bytes, max_append_entries: count, .. } = *self.config;
         let heartbeat = core::mem::take(&mut peer.heartbeat);
         if loaded.is_some() {
@@ -129,7 +129,7 @@ impl Speaker<'_> {
     }
 
     /// Sends entries ahead of their acknowledgement.
-    fn append(&self, peer: &mut Progress, entries: Entries, out: &mut Outbox<'_>) {
+    fn append(&mut self, peer: &mut Progress, entries: Entries, out: &mut Outbox<'_>) {
         let (size, last) = (entries.size(), entries.last().map(|entry| entry.index));
         self.tell(peer, entries, out);
         if let Some(last) = last {
@@ -139,12 +139,13 @@ impl Speaker<'_> {
 
     /// Sends the message that begins at the peer's next entry. Without entries it asks whether
     /// everything before has arrived, and so finds out about losses.
-    fn tell(&self, peer: &mut Progress, entries: Entries, out: &mut Outbox<'_>) {
+    fn tell(&mut self, peer: &mut Progress, entries: Entries, out: &mut Outbox<'_>) {
         let index = peer.next.prev();
         // The log has a term for every index up to its last, and `next` is at most one beyond.
         let term = self.log.term_at(index).unwrap_or(Term::ZERO);
         let prev = LogPosition { index, term };
-        let mut append = Append { prev, entries, commit: self.commit, round: self.round };
+        *self.sequence += 1;
+        let mut append = Append { prev, entries, commit: self.commit, sequence: *self.sequence };
         append.commit = self.commit.min(append.last());
         peer.commit_sent = peer.commit_sent.max(append.commit);
         out.send(Message {

@@ -62,8 +62,8 @@ pub(crate) struct Leader {
     pub(crate) uncommitted_bytes: usize,
     pub(crate) next_heartbeat: Instant,
     pub(crate) next_quorum_check: Instant,
-    /// The newest confirmation round: each `Append` carries it, each answer repeats it.
-    pub(crate) round: u64,
+    /// The number of the newest `Append` of this term.
+    pub(crate) sequence: u64,
     pub(crate) reads: LeaderReads,
     pub(crate) seen: SeenBatches,
 }

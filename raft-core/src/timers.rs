@@ -67,7 +67,7 @@ impl Raft {
                 let next = leader.next_heartbeat.plus(self.config.heartbeat_interval);
                 leader.next_heartbeat =
                     if next > self.now { next } else { self.now.plus(self.config.heartbeat_interval) };
-                leader.begin_round();
+                leader.speak_to_all();
             }
             self.check_quorum(out);
         } else if self.election.deadline() <= self.now {

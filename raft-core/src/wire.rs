@@ -99,7 +99,7 @@ struct Append {
     #[prost(uint64, tag = "2")]
     commit: u64,
     #[prost(uint64, tag = "3")]
-    round: u64,
+    sequence: u64,
     #[prost(message, repeated, tag = "4")]
     entries: Vec<Entry>,
 }
@@ -123,7 +123,7 @@ enum Payload {
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 struct AppendReply {
     #[prost(uint64, tag = "1")]
-    round: u64,
+    sequence: u64,
     #[prost(oneof = "Verdict", tags = "2, 3")]
     verdict: Option<Verdict>,
 }
@@ -314,7 +314,7 @@ impl From<&message::Append> for Append {
         Self {
             prev: append.prev.into(),
             commit: append.commit.get(),
-            round: append.round,
+            sequence: append.sequence,
             entries: entries.collect(),
         }
     }
@@ -336,7 +336,7 @@ impl TryFrom<Append> for message::Append {
         });
         let entries: Vec<entry::Entry> = entries.collect::<Result<_, DecodeError>>()?;
         let entries = Entries::new(entries).ok_or(DecodeError::Contradiction)?;
-        Ok(Self { prev, entries, commit: index(append.commit)?, round: append.round })
+        Ok(Self { prev, entries, commit: index(append.commit)?, sequence: append.sequence })
     }
 }
 
@@ -350,7 +350,7 @@ impl From<&message::AppendReply> for AppendReply {
                 Verdict::Rejected(Rejected { prev: prev.get(), hint: hint.into() })
             }
         };
-        Self { round: reply.round, verdict: Some(verdict) }
+        Self { sequence: reply.sequence, verdict: Some(verdict) }
     }
 }
 
@@ -366,6 +366,6 @@ impl TryFrom<AppendReply> for message::AppendReply {
                 AppendResult::Rejected { prev: index(prev)?, hint: hint.try_into()? }
             }
         };
-        Ok(Self { round: reply.round, result })
+        Ok(Self { sequence: reply.sequence, result })
     }
 }

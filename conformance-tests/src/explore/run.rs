@@ -174,6 +174,8 @@ impl Run {
         self.heal();
         let network = &mut self.world.network;
         (network.loss, network.duplication, network.delay) = (0, 0, MS / 10..5 * MS);
+        self.world.options.disk_delay = MS / 20..5 * MS;
+        self.world.options.apply_delay = MS / 100..MS;
         for node in &mut self.world.nodes {
             node.paused_until = now;
             node.disk_hangs_until = now;
@@ -234,6 +236,10 @@ impl Run {
 
     /// I19: with nothing to do there are heartbeats and nothing else.
     fn idle_is_quiet(&mut self) -> Result<(), String> {
+        let end = self.world.now + nanos(RECOVERY);
+        self.until(end, "a call was never answered", |run| run.clients.open() == 0)?;
+        // Messages from the time of chaos may still be under way.
+        self.world.run_for(Duration::from_secs(3));
         let before = self.world.traffic.requests;
         self.world.run_for(Duration::from_secs(1));
         let sent = self.world.traffic.requests - before;

@@ -15,9 +15,15 @@ pub(crate) struct Checker {
     voters: usize,
     leaders: BTreeMap<Term, usize>,
     votes: BTreeMap<(usize, Term), NodeId>,
-    committed: Vec<Entry>,
+    committed: Vec<Committed>,
     known: Vec<Known>,
     violation: Option<String>,
+}
+
+/// An entry that is committed, since a term.
+struct Committed {
+    entry: Entry,
+    in_term: Term,
 }
 
 /// What a node was seen to be.
@@ -126,14 +132,14 @@ impl Checker {
     /// I6: committed entries stay. I11: a leader cuts nothing of its own log.
     fn check_write(&mut self, nodes: &[SimNode], node: usize, write: &Write) {
         let Some(from) = write.truncate_from else { return };
-        let leads = self.known[node].leads;
-        self.demand(leads.is_none(), || format!("I11: leader {node} truncates its log at {from}"));
+        let leads = nodes[node].raft.as_ref().is_some_and(|raft| raft.status().role == RoleKind::Leader);
+        self.demand(!leads, || format!("I11: leader {node} truncates its log at {from}"));
         let current = nodes[node].disk.current();
         let kept = usize::try_from(from.prev().get()).unwrap_or(usize::MAX);
         let cut = self.committed.get(kept..).unwrap_or_default();
         let lost = cut
             .iter()
-            .map(|entry| (entry.index, entry.term))
+            .map(|committed| (committed.entry.index, committed.entry.term))
             .find(|(index, term)| current.term_at(*index) == Some(*term));
         self.demand(lost.is_none(), || format!("I6: node {node} cuts a committed entry: {lost:?}"));
     }
@@ -150,7 +156,7 @@ impl Checker {
         while self.known[node].commit < status.commit {
             let index = self.known[node].commit.next();
             self.known[node].commit = index;
-            self.check_commit(nodes, node, index);
+            self.check_commit(nodes, node, index, status.term);
         }
     }
 
@@ -179,10 +185,10 @@ impl Checker {
         let current = nodes[node].disk.current();
         if self.known[node].leads != Some(status.term) {
             self.known[node].leads = Some(status.term);
-            let missing = self.committed.iter().find(|entry| {
-                current.term_at(entry.index) != Some(entry.term)
-            });
-            let missing = missing.map(|entry| (entry.index, entry.term));
+            // A candidate of an old term may win late, without what was committed since.
+            let earlier = self.committed.iter().filter(|known| known.in_term <= status.term);
+            let mut places = earlier.map(|known| (known.entry.index, known.entry.term));
+            let missing = places.find(|(index, term)| current.term_at(*index) != Some(*term));
             self.demand(missing.is_none(), || {
                 format!("I3: leader {node} of term {} lacks committed {missing:?}", status.term)
             });
@@ -200,7 +206,7 @@ impl Checker {
     }
 
     /// I2, I4 and I5, for one entry that this node now knows to be committed.
-    fn check_commit(&mut self, nodes: &[SimNode], node: usize, index: LogIndex) {
+    fn check_commit(&mut self, nodes: &[SimNode], node: usize, index: LogIndex, in_term: Term) {
         let Some(entry) = nodes[node].disk.current().entry(index) else {
             return self.fail(format!("I8: node {node} commits {index}, which it does not have"));
         };
@@ -211,12 +217,12 @@ impl Checker {
             self.demand(holders > self.voters / 2, || {
                 format!("I5: {entry:?} is committed with {holders} durable copies")
             });
-            self.committed.push(entry.clone());
+            self.committed.push(Committed { entry: entry.clone(), in_term });
             return;
         }
         let place = usize::try_from(index.prev().get()).unwrap_or(usize::MAX);
-        let known = self.committed.get(place);
-        let (same, known) = (known == Some(entry), known.cloned());
+        let known = self.committed.get(place).map(|known| known.entry.clone());
+        let same = known.as_ref() == Some(entry);
         self.demand(same, || format!("I4: node {node} commits {entry:?}, others {known:?}"));
     }
 }

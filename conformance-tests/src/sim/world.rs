@@ -18,6 +18,9 @@ use crate::sim::node::{SimNode, Waiting};
 use crate::sim::random::within;
 use crate::sim::trace::Trace;
 
+/// No run takes so many steps, unless nodes answer each other without end.
+const STORM: u64 = 5_000_000;
+
 /// What a world is made of.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -111,6 +114,7 @@ pub struct World {
     pub(crate) trace: Trace,
     calls: BTreeMap<CallId, Option<Result<Bytes, RequestError>>>,
     ticks: u64,
+    steps: u64,
     pub(crate) traffic: Traffic,
 }
 
@@ -133,6 +137,7 @@ impl World {
             trace: Trace::new(options.record),
             calls: BTreeMap::new(),
             ticks: 0,
+            steps: 0,
             traffic: Traffic::default(),
             options,
         }
@@ -221,6 +226,10 @@ impl World {
     /// One step of a node, and everything that follows from it.
     pub(crate) fn step(&mut self, node: usize, event: Event) {
         let local = self.nodes[node].clock.local(self.now);
+        self.steps += 1;
+        if self.steps > STORM {
+            return self.checker.fail("I19: the nodes talk without end".into());
+        }
         let Some(raft) = &mut self.nodes[node].raft else { return };
         let outputs = raft.step(event.at(local));
         self.trace.absorb(&(self.now, node, &outputs));
@@ -469,12 +478,12 @@ fn describe(message: &Message) -> String {
     let Message { from, term, body, .. } = message;
     match body {
         raft_node::core::Body::Append(append) => format!(
-            "append from {from} in term {term}: {} entries after {}/{}, commit {}, round {}",
+            "append from {from} in term {term}: {} entries after {}/{}, commit {}, number {}",
             append.entries.len(),
             append.prev.index,
             append.prev.term,
             append.commit,
-            append.round
+            append.sequence
         ),
         other => format!("from {from} in term {term}: {other:?}"),
     }

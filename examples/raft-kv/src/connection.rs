@@ -1,0 +1,117 @@
+//! One client: bytes in, bytes out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::commands::Session;
+use crate::limits::FLUSH_AT;
+use crate::pipeline::{Flow, Pipeline};
+use crate::resp::{ProtocolError, RequestDecoder, Response};
+use crate::server::Shared;
+
+/// How much room a read gets at least.
+const READ_SIZE: usize = 16 * 1024;
+
+/// How long a client that was cut off is given to take the reason.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Why a connection ended, if the client did not just leave.
+#[derive(Debug, Error)]
+pub(crate) enum ConnectionError {
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error("Protocol error: {0}")]
+    Protocol(#[from] ProtocolError),
+}
+
+/// A connection with a client.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    input: BytesMut,
+    decoder: RequestDecoder,
+    pipeline: Pipeline,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, id: i64, shared: Arc<Shared>) -> Self {
+        Self {
+            stream,
+            input: BytesMut::new(),
+            decoder: RequestDecoder::default(),
+            pipeline: Pipeline::new(shared, Session::new(id)),
+        }
+    }
+
+    /// Serves the client until it leaves, breaks the protocol, or `stop` becomes true. What has
+    /// been read by then is still answered.
+    pub(crate) async fn serve(
+        mut self,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), ConnectionError> {
+        loop {
+            match self.answer_input().await {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Quit) => return Ok(()),
+                Err(ConnectionError::Protocol(error)) => return self.cut_off(error).await,
+                Err(error) => return Err(error),
+            }
+            self.input.reserve(READ_SIZE);
+            tokio::select! {
+                biased;
+                // An error means that the server is gone, which is a stop too.
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                read = self.stream.read_buf(&mut self.input) => {
+                    if read? == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Answers all requests that have arrived as a whole.
+    async fn answer_input(&mut self) -> Result<Flow, ConnectionError> {
+        let mut flow = Flow::Continue;
+        while flow == Flow::Continue
+            && let Some(request) = self.decoder.decode(&mut self.input)?
+        {
+            flow = self.pipeline.take(request).await?;
+            if self.pipeline.output().len() >= FLUSH_AT {
+                self.flush().await?;
+            }
+        }
+        self.pipeline.finish().await?;
+        self.flush().await?;
+        Ok(flow)
+    }
+
+    /// Says what is wrong, and ends the connection in a way that lets the client read it: closing
+    /// with unread input would reset the connection and could destroy the reply on its way.
+    async fn cut_off(mut self, error: ProtocolError) -> Result<(), ConnectionError> {
+        let error = ConnectionError::from(error);
+        self.pipeline
+            .answer(Response::error(format!("ERR {error}")))
+            .await?;
+        let farewell = async {
+            self.flush().await?;
+            self.stream.shutdown().await?;
+            let mut rest = vec![0; READ_SIZE];
+            while self.stream.read(&mut rest).await? > 0 {}
+            Ok(())
+        };
+        // Whether the client takes it or not, the connection has failed.
+        let _: Result<std::io::Result<()>, _> = timeout(LINGER, farewell).await;
+        Err(error)
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        self.stream.write_all_buf(self.pipeline.output()).await
+    }
+}

@@ -1,0 +1,206 @@
+//! The replicated state machine: an ordered map in memory, rebuilt from the log at each start.
+
+mod glob;
+mod message;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use raft_node::StateMachine;
+use raft_node::core::LogIndex;
+
+pub use glob::Glob;
+pub use message::{Condition, Failure, Read, Reply, SetAnswer, Write};
+pub(crate) use message::{decode, encode};
+
+use crate::limits::{MAX_ANSWER, MAX_VALUE};
+use scan::Place;
+
+/// The keys and values.
+///
+/// A command is a list of [`Write`]s and its answer a list with one [`Reply`] for each. A question
+/// is a list of [`Read`]s; its answer has at least one reply, and fewer replies than reads when all
+/// of them would be too large together: ask again for the rest. Bytes that are no such list change
+/// nothing and are answered with [`Failure::Undecodable`].
+#[derive(Debug, Default)]
+pub struct Store {
+    entries: BTreeMap<Place, Bytes>,
+}
+
+impl Store {
+    /// Carries out one write.
+    pub fn write(&mut self, write: Write) -> Reply {
+        match write {
+            Write::Set {
+                key,
+                value,
+                condition,
+                answer,
+            } => self.set(key, value, condition, answer),
+            Write::SetMany(pairs) => {
+                let pairs = pairs
+                    .into_iter()
+                    .map(|(key, value)| (Place::of(key), value));
+                self.entries.extend(pairs);
+                Reply::Ok
+            }
+            Write::Delete(keys) => {
+                let mut present =
+                    |key: &Bytes| self.entries.remove(&Place::of(key.clone())).is_some();
+                count(keys.iter().filter(|key| present(key)).count())
+            }
+            Write::Append { key, value } => self.append(key, &value),
+            Write::Add { key, by } => self.add(key, by),
+            Write::Clear => {
+                self.entries.clear();
+                Reply::Ok
+            }
+        }
+    }
+
+    /// Answers one read.
+    #[must_use]
+    pub fn read(&self, read: Read) -> Reply {
+        match read {
+            Read::Get(key) => self.get(key).cloned().map_or(Reply::Nil, Reply::Value),
+            Read::GetMany(keys) => self.get_many(keys),
+            Read::Exists(keys) => count(
+                keys.into_iter()
+                    .filter(|key| self.get(key.clone()).is_some())
+                    .count(),
+            ),
+            Read::Length(key) => count(self.get(key).map_or(0, Bytes::len)),
+            Read::Keys(pattern) => scan::keys(&self.entries, &pattern),
+            Read::Scan {
+                cursor,
+                pattern,
+                count,
+            } => scan::step(&self.entries, cursor, pattern.as_deref(), count),
+            Read::Size => count(self.entries.len()),
+        }
+    }
+
+    fn get(&self, key: Bytes) -> Option<&Bytes> {
+        self.entries.get(&Place::of(key))
+    }
+
+    fn get_many(&self, keys: Vec<Bytes>) -> Reply {
+        let mut size = 0_usize;
+        let mut values = Vec::new();
+        for key in keys {
+            let value = self.get(key).cloned();
+            size += value.as_ref().map_or(0, Bytes::len);
+            if size > MAX_ANSWER {
+                return Reply::Failed(Failure::AnswerTooLarge);
+            }
+            values.push(value);
+        }
+        Reply::Values(values)
+    }
+
+    fn set(&mut self, key: Bytes, value: Bytes, condition: Condition, answer: SetAnswer) -> Reply {
+        let place = Place::of(key);
+        let old = self.entries.get(&place).cloned();
+        let set = match condition {
+            Condition::Always => true,
+            Condition::Absent => old.is_none(),
+            Condition::Present => old.is_some(),
+        };
+        if set {
+            self.entries.insert(place, value);
+        }
+        match answer {
+            SetAnswer::Outcome if set => Reply::Ok,
+            SetAnswer::Outcome => Reply::Nil,
+            SetAnswer::Old => old.map_or(Reply::Nil, Reply::Value),
+            SetAnswer::Count => count(usize::from(set)),
+        }
+    }
+
+    fn append(&mut self, key: Bytes, tail: &Bytes) -> Reply {
+        let place = Place::of(key);
+        let head = self.entries.get(&place).map_or(&[][..], |value| value);
+        let length = head.len() + tail.len();
+        if length > MAX_VALUE {
+            return Reply::Failed(Failure::TooLong);
+        }
+        let mut value = BytesMut::with_capacity(length);
+        value.extend_from_slice(head);
+        value.extend_from_slice(tail);
+        self.entries.insert(place, value.freeze());
+        count(length)
+    }
+
+    fn add(&mut self, key: Bytes, by: i64) -> Reply {
+        let place = Place::of(key);
+        let old = match self.entries.get(&place) {
+            None => 0,
+            Some(value) => match parse_integer(value) {
+                Some(number) => number,
+                None => return Reply::Failed(Failure::NotAnInteger),
+            },
+        };
+        match old.checked_add(by) {
+            Some(sum) => {
+                self.entries.insert(place, sum.to_string().into());
+                Reply::Integer(sum)
+            }
+            None => Reply::Failed(Failure::Overflow),
+        }
+    }
+}
+
+impl StateMachine for Store {
+    fn apply(&mut self, _: LogIndex, command: Bytes) -> Bytes {
+        match decode::<Write>(&command) {
+            Some(writes) => {
+                let replies: Vec<Reply> = writes.into_iter().map(|w| self.write(w)).collect();
+                encode(&replies)
+            }
+            None => encode(&[Reply::Failed(Failure::Undecodable)]),
+        }
+    }
+
+    fn query(&self, query: Bytes) -> Bytes {
+        let Some(reads) = decode::<Read>(&query) else {
+            return encode(&[Reply::Failed(Failure::Undecodable)]);
+        };
+        let mut size = 0_usize;
+        let mut replies = Vec::with_capacity(reads.len());
+        for read in reads {
+            let reply = self.read(read);
+            size += reply.size();
+            if size > MAX_ANSWER && !replies.is_empty() {
+                break;
+            }
+            replies.push(reply);
+        }
+        encode(&replies)
+    }
+}
+
+impl Reply {
+    /// The bytes of its keys and values.
+    fn size(&self) -> usize {
+        match self {
+            Self::Value(value) => value.len(),
+            Self::Values(values) => values.iter().flatten().map(Bytes::len).sum(),
+            Self::Keys(keys) | Self::Scanned { keys, .. } => keys.iter().map(Bytes::len).sum(),
+            Self::Ok | Self::Nil | Self::Integer(_) | Self::Failed(_) => 0,
+        }
+    }
+}
+
+fn count(number: usize) -> Reply {
+    Reply::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+/// Reads a number as Redis does: only the form in which it would be printed, so neither `+1` nor
+/// `01` nor ` 1`.
+pub(crate) fn parse_integer(text: &[u8]) -> Option<i64> {
+    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (number.to_string().as_bytes() == text).then_some(number)
+}

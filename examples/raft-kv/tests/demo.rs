@@ -1,0 +1,142 @@
+//! The demo as a user runs it, shorter than usual.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what goes wrong in a test fails the test"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Longer than a short demo can take. Only a failing test waits for it.
+const HANG: Duration = Duration::from_secs(60);
+
+/// A running demo, its temporary files in a directory of their own.
+struct Demo {
+    process: Child,
+    output: BufReader<ChildStdout>,
+    files: TempDir,
+    servers: Vec<SocketAddr>,
+}
+
+impl Demo {
+    /// Starts a demo, and reads what it says up to the moment when its clients write.
+    fn start(duration: &str) -> Self {
+        let files = TempDir::new().unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_raft-kv"))
+            .args(["demo", "--duration", duration])
+            .env("TMPDIR", files.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let mut demo = Self {
+            process,
+            output,
+            files,
+            servers: Vec::new(),
+        };
+        loop {
+            let line = demo.line();
+            if let Some((_, address)) = line.split_once(" serves clients on ") {
+                demo.servers.push(address.parse().unwrap());
+            }
+            if line.contains("clients write") {
+                assert_eq!(demo.servers.len(), 3);
+                return demo;
+            }
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert!(
+            self.output.read_line(&mut line).unwrap() > 0,
+            "the demo ended too soon"
+        );
+        line.trim_end().to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Reads the rest of the output and waits for the end.
+    fn end(&mut self) -> (ExitStatus, Vec<String>) {
+        let lines = self.output.by_ref().lines().map(Result::unwrap).collect();
+        (self.process.wait().unwrap(), lines)
+    }
+
+    /// Waits until no server takes connections any more.
+    fn wait_until_servers_are_gone(&self) {
+        let started = Instant::now();
+        while self
+            .servers
+            .iter()
+            .any(|server| TcpStream::connect(server).is_ok())
+        {
+            assert!(started.elapsed() < HANG, "a server is still there");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn left_files(&self) -> usize {
+        fs::read_dir(self.files.path()).unwrap().count()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // After a failed assertion it may still run; its servers end with it.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn the_demo_loses_nothing_and_leaves_nothing_behind() {
+    let mut demo = Demo::start("3s");
+    let (status, lines) = demo.end();
+    let output = lines.join("\n");
+    assert!(status.success(), "{status}\n{output}");
+    for part in ["with SIGKILL", "leads now", "Restarted node"] {
+        assert!(output.contains(part), "{part:?} is missing in\n{output}");
+    }
+    let lost = lines
+        .iter()
+        .find_map(|line| line.trim().strip_prefix("acknowledged writes lost"));
+    assert_eq!(lost.map(str::trim), Some("0"), "{output}");
+    demo.wait_until_servers_are_gone();
+    assert_eq!(demo.left_files(), 0);
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    for signal in ["INT", "TERM"] {
+        let mut demo = Demo::start("60s");
+        demo.signal(signal);
+        let (status, lines) = demo.end();
+        assert_eq!(status.code(), Some(130), "{lines:?}");
+        assert_eq!(lines, [format!("Stopped by SIG{signal}.")]);
+        demo.wait_until_servers_are_gone();
+        assert_eq!(demo.left_files(), 0);
+    }
+}
+
+#[test]
+fn servers_end_when_the_demo_is_killed() {
+    let demo = Demo::start("60s");
+    demo.signal("KILL");
+    demo.wait_until_servers_are_gone();
+}
