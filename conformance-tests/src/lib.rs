@@ -6,5 +6,6 @@ pub mod explore;
 pub mod lab;
 pub mod linearizability;
 pub mod machine;
+pub mod real;
 pub mod scenarios;
 pub mod sim;

@@ -116,7 +116,7 @@ fn search(from: u64, seeds: u64, jobs: usize) -> io::Result<ExitCode> {
 }
 
 macro_rules! run_by_name {
-    ($wanted:ident, $seed:ident; $($name:ident $size:literal $group:ident,)*) => {
+    ($wanted:ident, $seed:ident; $($name:ident $size:literal,)*) => {
         match $wanted {
             $(stringify!($name) => {
                 scenarios::$name(SimCluster::new(stringify!($name), $size, $seed));

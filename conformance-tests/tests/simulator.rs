@@ -6,7 +6,7 @@ use conformance_tests::{for_each_scenario, scenarios};
 const SEEDS: u64 = 5;
 
 macro_rules! simulated {
-    ($($name:ident $size:literal $group:ident,)*) => {$(
+    ($($name:ident $size:literal,)*) => {$(
         #[test]
         fn $name() {
             for seed in 0..SEEDS {

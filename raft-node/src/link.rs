@@ -226,7 +226,7 @@ impl Inbound {
         self.peer
     }
 
-    /// Where to put the bytes that arrive: append to it, then call [`next`](Inbound::next) until
+    /// Where to put the bytes that arrive: append to it, then call [`receive`](Inbound::receive) until
     /// nothing more comes. There is room for some bytes, and never more than a frame waits in it.
     pub fn buffer(&mut self) -> &mut BytesMut {
         self.buffer.reserve(READ_BYTES);
@@ -237,7 +237,7 @@ impl Inbound {
     ///
     /// # Errors
     /// The connection can't go on: close it.
-    pub fn next(&mut self) -> Result<Option<Received>, LinkError> {
+    pub fn receive(&mut self) -> Result<Option<Received>, LinkError> {
         let Some(peer) = self.peer else { return self.greet() };
         loop {
             let Some(payload) = take_frame(&mut self.buffer, self.max_frame)? else {
@@ -320,7 +320,7 @@ mod tests {
     fn opened() -> Inbound {
         let mut inbound = listener();
         inbound.buffer().extend_from_slice(&Outgoing::new(greeting()).hello());
-        assert!(matches!(inbound.next(), Ok(Some(Received::Welcome(_)))));
+        assert!(matches!(inbound.receive(), Ok(Some(Received::Welcome(_)))));
         inbound
     }
 
@@ -333,7 +333,7 @@ mod tests {
         let (mut answer, mut messages) = (Bytes::new(), 0);
         for byte in bytes {
             inbound.buffer().put_u8(byte);
-            match inbound.next() {
+            match inbound.receive() {
                 Ok(Some(Received::Welcome(bytes))) => answer = bytes,
                 Ok(Some(Received::Message(received))) => {
                     assert_eq!(received, message(1));
@@ -367,7 +367,7 @@ mod tests {
             let mut outgoing = Outgoing::new(greeting);
             let mut inbound = listener();
             inbound.buffer().extend_from_slice(&outgoing.hello());
-            let Ok(Some(Received::Refused(answer, why))) = inbound.next() else {
+            let Ok(Some(Received::Refused(answer, why))) = inbound.receive() else {
                 panic!("{greeting:?} was not refused");
             };
             assert_eq!(why, reason);
@@ -379,7 +379,7 @@ mod tests {
     fn a_redis_client_is_no_raft_node() {
         let mut inbound = listener();
         inbound.buffer().extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
-        assert!(matches!(inbound.next(), Err(LinkError::NotRaft)));
+        assert!(matches!(inbound.receive(), Err(LinkError::NotRaft)));
         let mut outgoing = Outgoing::new(greeting());
         assert_eq!(outgoing.receive(b"+PONG\r\n-ERR unknown\r\n"), Err(LinkError::NotRaft));
     }
@@ -403,7 +403,7 @@ mod tests {
         for (bytes, reason) in cases {
             let mut inbound = opened();
             inbound.buffer().extend_from_slice(&bytes);
-            assert_eq!(inbound.next().unwrap_err(), reason);
+            assert_eq!(inbound.receive().unwrap_err(), reason);
         }
     }
 
@@ -415,7 +415,7 @@ mod tests {
         frame(&mut unknown, |payload| payload.put_slice(b"\x01\x08\x01\x10\x02"));
         inbound.buffer().extend_from_slice(&unknown);
         inbound.buffer().extend_from_slice(&framed(&message(1)));
-        assert!(matches!(inbound.next(), Ok(Some(Received::Message(m))) if m == message(1)));
+        assert!(matches!(inbound.receive(), Ok(Some(Received::Message(m))) if m == message(1)));
     }
 
     proptest! {
@@ -423,7 +423,7 @@ mod tests {
         fn no_bytes_make_a_link_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), greeted: bool) {
             let mut inbound = if greeted { opened() } else { listener() };
             inbound.buffer().extend_from_slice(&bytes);
-            while let Ok(Some(_)) = inbound.next() {}
+            while let Ok(Some(_)) = inbound.receive() {}
             let _ = Outgoing::new(greeting()).receive(&bytes);
         }
     }

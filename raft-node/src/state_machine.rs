@@ -22,3 +22,17 @@ pub trait StateMachine: Send + 'static {
         LogIndex::ZERO
     }
 }
+
+impl<T: StateMachine + ?Sized> StateMachine for Box<T> {
+    fn apply(&mut self, index: LogIndex, command: Bytes) -> Bytes {
+        (**self).apply(index, command)
+    }
+
+    fn query(&self, query: Bytes) -> Bytes {
+        (**self).query(query)
+    }
+
+    fn applied(&self) -> LogIndex {
+        (**self).applied()
+    }
+}

@@ -36,3 +36,22 @@ pub trait LogStore: Send + 'static {
         max_bytes: usize,
     ) -> Result<Entries, StoreError>;
 }
+
+impl<T: LogStore + ?Sized> LogStore for Box<T> {
+    fn restore(&mut self) -> Result<StoredLog, StoreError> {
+        (**self).restore()
+    }
+
+    fn append(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        (**self).append(writes)
+    }
+
+    fn load(
+        &mut self,
+        from: LogIndex,
+        through: LogIndex,
+        max_bytes: usize,
+    ) -> Result<Entries, StoreError> {
+        (**self).load(from, through, max_bytes)
+    }
+}

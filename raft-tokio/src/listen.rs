@@ -91,7 +91,7 @@ async fn hear(
     let (place, mut superseded) = oneshot::channel();
     current.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, place);
     loop {
-        while let Some(received) = inbound.next().map_err(io::Error::other)? {
+        while let Some(received) = inbound.receive().map_err(io::Error::other)? {
             if let Received::Message(message) = received {
                 handle.deliver(message);
             }
@@ -109,7 +109,7 @@ async fn hear(
 /// Waits for the hello and answers it; says who is there.
 async fn greet(stream: &mut TcpStream, inbound: &mut Inbound) -> io::Result<NodeId> {
     loop {
-        match inbound.next().map_err(io::Error::other)? {
+        match inbound.receive().map_err(io::Error::other)? {
             Some(Received::Welcome(answer)) => stream.write_all(&answer).await?,
             Some(Received::Refused(answer, error)) => {
                 stream.write_all(&answer).await?;

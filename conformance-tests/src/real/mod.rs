@@ -1,0 +1,98 @@
+//! The suite on real nodes: real threads or tasks, real timers, and a network that the suite can
+//! cut.
+
+mod cluster;
+mod network;
+mod proxy;
+mod store;
+
+use raft_node::core::Message;
+use raft_node::{Client, LogStore, NodeError, Settings, StateMachine};
+
+pub use cluster::RealCluster;
+
+/// How to start and stop a node on the runtime under test: all that an adapter has to bring.
+pub trait Bootstrap {
+    /// A running node.
+    type Node;
+
+    /// Starts a node.
+    ///
+    /// # Errors
+    /// What the adapter says.
+    fn start(&self, spec: NodeSpec) -> Result<Self::Node, NodeError>;
+
+    /// The node's front door.
+    fn client(node: &Self::Node) -> &Client;
+
+    /// Stops a node and waits until it has: its port is free and its threads have ended.
+    fn stop(&self, node: Self::Node);
+}
+
+/// A node to be started.
+pub struct NodeSpec {
+    /// Its place in the cluster.
+    pub settings: Settings,
+    /// Its log.
+    pub store: Box<dyn LogStore>,
+    /// Its state machine.
+    pub machine: Box<dyn StateMachine>,
+    /// What carries its messages.
+    pub network: NodeNetwork,
+}
+
+/// What carries the messages of a node.
+pub enum NodeNetwork {
+    /// The adapter's own sockets, at the addresses of the settings.
+    Tcp,
+    /// The suite: give it every message that the node sends, and pass what arrives to
+    /// [`Client::deliver`].
+    InProcess(Box<dyn FnMut(Message) + Send>),
+}
+
+/// What a real cluster runs on besides the runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Substance {
+    /// Logs in memory, and a network inside the process that loses, delays and reorders.
+    InProcess,
+    /// Logs in files, and TCP over loopback through proxies that can be cut.
+    FilesAndTcp,
+}
+
+/// Defines one test for each scenario, on one adapter: `in_process` on a network inside the
+/// process, `over_tcp` with logs in files and TCP links that can be cut.
+///
+/// ```ignore
+/// conformance_tests::suite!(in_process, MyBootstrap::new());
+/// conformance_tests::suite!(over_tcp, MyBootstrap::new());
+/// ```
+#[macro_export]
+macro_rules! suite {
+    (in_process, $bootstrap:expr) => {
+        mod in_process {
+            use super::*;
+            use $crate::real_tests;
+            $crate::for_each_scenario!(real_tests!(InProcess, $bootstrap;));
+        }
+    };
+    (over_tcp, $bootstrap:expr) => {
+        mod over_tcp {
+            use super::*;
+            use $crate::real_tests;
+            $crate::for_each_scenario_over_tcp!(real_tests!(FilesAndTcp, $bootstrap;));
+        }
+    };
+}
+
+/// The body of [`suite!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! real_tests {
+    ($substance:ident, $bootstrap:expr; $($name:ident $size:literal,)*) => {$(
+        #[test]
+        fn $name() {
+            let substance = $crate::real::Substance::$substance;
+            $crate::scenarios::$name($crate::real::RealCluster::new($bootstrap, substance, $size));
+        }
+    )*};
+}
