@@ -89,10 +89,13 @@ impl<C: Cluster> Lab<C> {
 
     fn leader_now(&mut self) -> Option<usize> {
         let roles = self.connected_roles();
-        let leaders: Vec<_> = roles.iter().filter(|(_, role, _)| *role == RoleKind::Leader).collect();
+        let leaders: Vec<_> =
+            roles.iter().filter(|(_, role, _)| *role == RoleKind::Leader).collect();
         for (at, (first, _, term)) in leaders.iter().enumerate() {
             let twin = leaders.iter().skip(at + 1).find(|(_, _, other)| other == term);
-            self.demand(twin.is_none(), || format!("two leaders in term {term}: {first}, {twin:?}"));
+            self.demand(twin.is_none(), || {
+                format!("two leaders in term {term}: {first}, {twin:?}")
+            });
         }
         leaders.iter().max_by_key(|(_, _, term)| *term).map(|(node, ..)| *node)
     }

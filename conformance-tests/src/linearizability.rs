@@ -116,10 +116,7 @@ impl fmt::Display for Verdict {
 pub fn check<M: Model>(history: &History<M::Op, M::Ret>, budget: u64) -> Verdict {
     let mut partitions: BTreeMap<M::Key, Vec<ClaimOf<'_, M>>> = BTreeMap::new();
     for claim in history.claims() {
-        partitions
-            .entry(M::key(claim.op()))
-            .or_default()
-            .push(claim);
+        partitions.entry(M::key(claim.op())).or_default().push(claim);
     }
     let mut verdict = Verdict::Linearizable;
     for (key, claims) in partitions {
@@ -133,10 +130,7 @@ pub fn check<M: Model>(history: &History<M::Op, M::Ret>, budget: u64) -> Verdict
             }
             Outcome::OutOfBudget if verdict.is_linearizable() => {
                 let operations = claims.len();
-                verdict = Verdict::OutOfBudget {
-                    key: format!("{key:?}"),
-                    operations,
-                };
+                verdict = Verdict::OutOfBudget { key: format!("{key:?}"), operations };
             }
             Outcome::OutOfBudget => {}
         }

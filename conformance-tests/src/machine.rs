@@ -58,7 +58,10 @@ impl Command {
     fn decode(mut bytes: Bytes) -> Option<Self> {
         match bytes.try_get_u8().ok()? {
             0 => Some(Self::Mark(bytes)),
-            1 => Some(Self::Write { key: bytes.try_get_u64_le().ok()?, value: bytes.try_get_u64_le().ok()? }),
+            1 => Some(Self::Write {
+                key: bytes.try_get_u64_le().ok()?,
+                value: bytes.try_get_u64_le().ok()?,
+            }),
             2 => {
                 let (key, value) = (bytes.try_get_u64_le().ok()?, bytes.try_get_u64_le().ok()?);
                 Some(Self::Swap { key, expected: decode_value(&bytes)?, value })
@@ -176,9 +179,8 @@ impl Oracle {
             }
             None => {
                 if self.order.last().is_some_and(|(last, _)| *last >= index) {
-                    self.violation.get_or_insert(format!(
-                        "node {node} applied index {index} out of order"
-                    ));
+                    self.violation
+                        .get_or_insert(format!("node {node} applied index {index} out of order"));
                 }
                 self.order.push((index, command.clone()));
             }

@@ -52,7 +52,8 @@ impl Raft {
         }
         let entries: Entries = append.entries.between(first, LogIndex::MAX);
         let waiting = self.log.unpersisted_bytes();
-        if waiting > 0 && waiting.saturating_add(entries.size()) > self.config.max_unpersisted_bytes {
+        if waiting > 0 && waiting.saturating_add(entries.size()) > self.config.max_unpersisted_bytes
+        {
             self.dropped.over_limit += 1;
             return Err(());
         }
@@ -63,13 +64,7 @@ impl Raft {
 
     /// Acknowledges new entries when they are durable, and anything else at once, with what is
     /// durable by now.
-    fn accept_append(
-        &mut self,
-        to: NodeId,
-        append: &Append,
-        appended: bool,
-        out: &mut Outbox<'_>,
-    ) {
+    fn accept_append(&mut self, to: NodeId, append: &Append, appended: bool, out: &mut Outbox<'_>) {
         let last = append.last();
         let (until, durable) = if appended {
             (self.log.upcoming_ticket(), last)
@@ -77,7 +72,12 @@ impl Raft {
             (self.hard_state_ticket(), last.min(self.log.durable()))
         };
         let result = AppendResult::Accepted { last, durable };
-        self.send_after(until, to, Body::AppendReply(AppendReply { sequence: append.sequence, result }), out);
+        self.send_after(
+            until,
+            to,
+            Body::AppendReply(AppendReply { sequence: append.sequence, result }),
+            out,
+        );
     }
 
     pub(crate) fn reject_append(&mut self, to: NodeId, append: &Append, out: &mut Outbox<'_>) {

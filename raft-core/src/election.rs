@@ -60,15 +60,21 @@ impl Raft {
             Role::Leader(leader) => {
                 for pending in leader.pending {
                     if let Some(request) = pending.request {
-                        let place = (pending.index, self.hard_state.term);
-                        self.awaiting.insert(place, request, None);
+                        self.awaiting.insert(pending.index, self.hard_state.term, request);
                     }
                 }
                 for request in leader.reads.into_requests() {
                     self.refuse(request, Refusal::NoLeader, out);
                 }
             }
-            Role::Follower(None) | Role::PreCandidate(_) | Role::Candidate(_) => return,
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                // The campaign is over, and the log that its questions speak of may be cut now.
+                let is_question =
+                    |body: &Body| matches!(body, Body::PreVote { .. } | Body::Vote { .. });
+                self.held.retain(|held| !is_question(&held.message.body));
+                return;
+            }
+            Role::Follower(None) => return,
         }
         self.awaiting.limit(give_up);
         self.refuse_unreachable_reads(out);

@@ -1,6 +1,6 @@
 //! Proposals that are made at a follower and appended by its leader.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::ids::{LogIndex, NodeId, RequestId, Term};
@@ -121,50 +121,58 @@ impl Window {
 /// Proposals that are in some log at a known place and whose leader this node is not (any more):
 /// what commits at their place decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Awaiting(BTreeMap<(LogIndex, Term, RequestId), Option<Instant>>);
+pub(crate) struct Awaiting {
+    /// With the time to stop waiting; `None` while the leader that appended it is in office.
+    places: BTreeMap<Place, Option<Instant>>,
+    expiring: BTreeSet<(Instant, Place)>,
+}
+
+type Place = (LogIndex, Term, RequestId);
 
 impl Awaiting {
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.places.len()
     }
 
-    /// `give_up` is when to stop waiting; `None` while the leader that appended it is in office.
-    pub(crate) fn insert(
-        &mut self,
-        (index, term): (LogIndex, Term),
-        request: RequestId,
-        give_up: Option<Instant>,
-    ) {
-        self.0.insert((index, term, request), give_up);
+    pub(crate) fn insert(&mut self, index: LogIndex, term: Term, request: RequestId) {
+        self.places.insert((index, term, request), None);
     }
 
     /// The leader is gone: from now on there is an end to the waiting.
     pub(crate) fn limit(&mut self, at: Instant) {
-        for give_up in self.0.values_mut() {
-            give_up.get_or_insert(at);
+        for (place, give_up) in &mut self.places {
+            if give_up.is_none() {
+                *give_up = Some(at);
+                self.expiring.insert((at, *place));
+            }
         }
     }
 
     /// A proposal whose place is at or before `commit`.
-    pub(crate) fn take_decided(&mut self, commit: LogIndex) -> Option<(LogIndex, Term, RequestId)> {
-        let first = self.0.first_entry()?;
-        (first.key().0 <= commit).then(|| first.remove_entry().0)
+    pub(crate) fn take_decided(&mut self, commit: LogIndex) -> Option<Place> {
+        let first = self.places.first_entry()?;
+        if first.key().0 > commit {
+            return None;
+        }
+        let (place, give_up) = first.remove_entry();
+        if let Some(at) = give_up {
+            self.expiring.remove(&(at, place));
+        }
+        Some(place)
     }
 
     pub(crate) fn give_up(&self) -> Option<Instant> {
-        self.0.values().copied().flatten().min()
+        self.expiring.first().map(|(at, _)| *at)
     }
 
-    pub(crate) fn take_expired(&mut self, now: Instant) -> Vec<RequestId> {
-        let mut expired = Vec::new();
-        self.0.retain(|(_, _, request), give_up| {
-            let over = give_up.is_some_and(|at| at <= now);
-            if over {
-                expired.push(*request);
-            }
-            !over
-        });
-        expired
+    pub(crate) fn take_expired(&mut self, now: Instant) -> Option<RequestId> {
+        let (at, place) = *self.expiring.first()?;
+        if at > now {
+            return None;
+        }
+        self.expiring.pop_first();
+        self.places.remove(&place);
+        Some(place.2)
     }
 }
 

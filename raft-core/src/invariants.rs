@@ -45,8 +45,11 @@ impl Raft {
                 if bytes != leader.uncommitted_bytes {
                     return Err("uncommitted bytes equal their recomputation");
                 }
-                let settled = leader.pending.front().is_some_and(|first| first.index <= self.commit);
-                if settled || leader.pending.back().is_some_and(|newest| newest.index > self.log.last()) {
+                let settled =
+                    leader.pending.front().is_some_and(|first| first.index <= self.commit);
+                if settled
+                    || leader.pending.back().is_some_and(|newest| newest.index > self.log.last())
+                {
                     return Err("pending proposals lie between commit and last index");
                 }
                 leader.peers.iter().try_for_each(|peer| peer.check(self.log.last()))

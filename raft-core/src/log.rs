@@ -51,8 +51,9 @@ const HIGHEST_RESTORED: LogIndex = LogIndex::MAX.half();
 impl Log {
     pub(crate) fn restore(stored: StoredLog) -> Result<Self, Inconsistency> {
         let StoredLog { hard_state, terms, last } = stored;
-        let ascends =
-            terms.windows(2).all(|pair| pair[0].first < pair[1].first && pair[0].term < pair[1].term);
+        let ascends = terms
+            .windows(2)
+            .all(|pair| pair[0].first < pair[1].first && pair[0].term < pair[1].term);
         let begins = terms.first().map_or(last == LogIndex::ZERO, |start| {
             start.first == LogIndex::ZERO.next() && start.term > Term::ZERO
         });
@@ -191,9 +192,9 @@ impl Log {
 
     /// The runs in memory that hold entries from `from` on.
     fn runs(&self, from: LogIndex) -> impl Iterator<Item = Entries> {
-        let skip = self.tail.partition_point(|run| {
-            run.entries.last().is_none_or(|entry| entry.index < from)
-        });
+        let skip = self
+            .tail
+            .partition_point(|run| run.entries.last().is_none_or(|entry| entry.index < from));
         self.tail.range(skip..).map(move |run| run.entries.between(from, LogIndex::MAX))
     }
 
@@ -213,7 +214,8 @@ impl Log {
         let whole = self.run_at(from..=self.last)?;
         let first = whole.up_to(bytes, count);
         let cut = first.len() < whole.len();
-        if cut || first.len() >= count || first.last().is_none_or(|entry| entry.index == self.last) {
+        if cut || first.len() >= count || first.last().is_none_or(|entry| entry.index == self.last)
+        {
             return Some(first);
         }
         let mut room = bytes.saturating_sub(first.size());
@@ -312,7 +314,9 @@ impl Log {
                 return Err("no empty run in the tail");
             };
             if last.index.next() != next || !self.contains(first.position()) {
-                return Err("the tail is contiguous, ends at the last index and has the log's terms");
+                return Err(
+                    "the tail is contiguous, ends at the last index and has the log's terms",
+                );
             }
             next = first.index;
         }

@@ -43,7 +43,10 @@ impl Membership {
     ///
     /// Voters are few, so looking at each pair of them is cheaper than a sorted copy, and an
     /// unsorted one can't slip in.
-    pub(crate) fn reached_by_majority<T: Ord + Copy>(&self, value: impl Fn(NodeId) -> T) -> Option<T> {
+    pub(crate) fn reached_by_majority<T: Ord + Copy>(
+        &self,
+        value: impl Fn(NodeId) -> T,
+    ) -> Option<T> {
         let reached = |goal: &T| majority(&self.voters, |voter| value(voter) >= *goal);
         self.voters.iter().map(|voter| value(*voter)).filter(reached).max()
     }

@@ -30,7 +30,8 @@ impl<'a> Outbox<'a> {
         if let (Some(Output::Send(earlier)), Some(new)) =
             (self.outputs[self.start..].last_mut(), accepted(&message))
             && (earlier.to, earlier.term) == (message.to, message.term)
-            && accepted(earlier).is_some_and(|old| old.iter().zip(new).all(|(old, new)| *old <= new))
+            && accepted(earlier)
+                .is_some_and(|old| old.iter().zip(new).all(|(old, new)| *old <= new))
         {
             *earlier = message;
             return;

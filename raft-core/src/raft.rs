@@ -74,7 +74,10 @@ impl Raft {
         let log = Log::restore(log).map_err(ConfigError::Inconsistent)?;
         if applied > log.last() {
             let last = log.last();
-            return Err(ConfigError::Inconsistent(Inconsistency::AppliedBeyondLog { applied, last }));
+            return Err(ConfigError::Inconsistent(Inconsistency::AppliedBeyondLog {
+                applied,
+                last,
+            }));
         }
         let mut random = Random::new(config.seed);
         let election = ElectionTimer::new(now, random.once_to_twice(config.election_timeout));
@@ -176,26 +179,30 @@ impl Raft {
         let Message { from, to, term, body } = message;
         let addressed = *to == self.config.id && *from != self.config.id;
         let term_fits = Term::ZERO < *term && *term <= self.hard_state.term.furthest();
-        let first_election = *term == Term::ZERO
-            && matches!(body, Body::PreVote { .. } | Body::PreVoteReply { .. });
+        let first_election =
+            *term == Term::ZERO && matches!(body, Body::PreVote { .. } | Body::PreVoteReply { .. });
         let body_fits = match body {
             Body::Append(append) => {
                 let follows = append.entries.first().is_none_or(|entry| {
                     entry.index == append.prev.index.next() && entry.term >= append.prev.term
                 });
                 let within_term = append.entries.last().is_none_or(|entry| entry.term <= *term);
-                follows && within_term && append.prev.term <= *term && append.commit <= append.last()
+                follows
+                    && within_term
+                    && append.prev.term <= *term
+                    && append.commit <= append.last()
             }
-            Body::AppendReply(AppendReply { result: AppendResult::Accepted { last, durable }, .. }) => {
-                durable <= last
-            }
+            Body::AppendReply(AppendReply {
+                result: AppendResult::Accepted { last, durable },
+                ..
+            }) => durable <= last,
+            Body::ProposeReply { first, .. } => *first != Some(LogIndex::ZERO),
             Body::AppendReply(_)
             | Body::PreVote { .. }
             | Body::PreVoteReply { .. }
             | Body::Vote { .. }
             | Body::VoteReply { .. }
             | Body::Propose { .. }
-            | Body::ProposeReply { .. }
             | Body::ReadIndex { .. }
             | Body::ReadIndexReply { .. } => true,
         };

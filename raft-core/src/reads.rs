@@ -158,8 +158,7 @@ impl Raft {
         out: &mut Outbox<'_>,
     ) {
         let Role::Follower(Some(following)) = &mut self.role else { return };
-        let answers =
-            following.reads.asked.is_some_and(|question| question.sequence == sequence);
+        let answers = following.reads.asked.is_some_and(|question| question.sequence == sequence);
         if following.leader != from || !answers {
             return;
         }

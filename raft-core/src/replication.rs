@@ -71,6 +71,15 @@ impl Raft {
         }
     }
 
+    /// Whether some peer could be sent more entries than this step has sent.
+    pub(crate) fn has_more_to_send(&self) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let last = self.log.last();
+        leader.peers.iter().any(|peer| {
+            peer.state == State::Replicate && peer.next <= last && peer.may_send(&self.config)
+        })
+    }
+
     /// Sends each peer what is due: at most one message each. `loaded` is for those that wait for
     /// it.
     pub(crate) fn replicate(&mut self, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
@@ -108,9 +117,8 @@ impl Speaker<'_> {
             }
             State::Replicate => {
                 if peer.next <= self.log.last() && peer.may_send(self.config) {
-                    let loaded = loaded.filter(|loaded| {
-                        loaded.from == peer.next && !loaded.entries.is_empty()
-                    });
+                    let loaded = loaded
+                        .filter(|loaded| loaded.from == peer.next && !loaded.entries.is_empty());
                     let entries = match loaded {
                         Some(loaded) => Some(loaded.entries.up_to(bytes, count)),
                         None => self.log.entries(peer.next, bytes, count),

@@ -21,7 +21,9 @@ impl Raft {
     pub(crate) fn pending_requests(&self) -> usize {
         let role = match &self.role {
             Role::Leader(leader) => leader.pending.len() + leader.reads.len(),
-            Role::Follower(Some(following)) => following.forwards.requests() + following.reads.len(),
+            Role::Follower(Some(following)) => {
+                following.forwards.requests() + following.reads.len()
+            }
             _ => 0,
         };
         role + self.awaiting.len() + self.confirmed_reads.len()
@@ -201,7 +203,7 @@ impl Raft {
             if index <= self.commit {
                 out.done(request, self.decided(index, term));
             } else {
-                self.awaiting.insert((index, term), request, None);
+                self.awaiting.insert(index, term, request);
             }
             index = index.next();
         }
@@ -213,4 +215,3 @@ impl Raft {
 fn over(present: usize, new: usize, limit: usize) -> bool {
     present > 0 && present.saturating_add(new) > limit
 }
-

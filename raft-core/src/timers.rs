@@ -45,8 +45,11 @@ impl Raft {
             Role::Leader(leader) => {
                 let alone = leader.peers.is_empty();
                 let heartbeat = (!alone).then_some(leader.next_heartbeat);
-                let check = (!alone && self.config.check_quorum).then_some(leader.next_quorum_check);
-                heartbeat.into_iter().chain(check).min()
+                let check =
+                    (!alone && self.config.check_quorum).then_some(leader.next_quorum_check);
+                // A step sends each peer one message. Who is far behind gets the next at once.
+                let more = self.has_more_to_send().then_some(self.now);
+                [heartbeat, check, more].into_iter().flatten().min()
             }
             Role::Follower(Some(following)) => {
                 let waits = [following.reads.repeat(), following.forwards.give_up()];
@@ -65,8 +68,11 @@ impl Raft {
                 // The beat keeps its rhythm when the host is a little late, and starts anew when
                 // it was late by more than a beat.
                 let next = leader.next_heartbeat.plus(self.config.heartbeat_interval);
-                leader.next_heartbeat =
-                    if next > self.now { next } else { self.now.plus(self.config.heartbeat_interval) };
+                leader.next_heartbeat = if next > self.now {
+                    next
+                } else {
+                    self.now.plus(self.config.heartbeat_interval)
+                };
                 leader.speak_to_all();
             }
             self.check_quorum(out);
@@ -78,10 +84,8 @@ impl Raft {
     }
 
     fn give_up_waiting(&mut self, out: &mut Outbox<'_>) {
-        if self.awaiting.give_up().is_some_and(|at| at <= self.now) {
-            for request in self.awaiting.take_expired(self.now) {
-                out.done(request, Outcome::Unknown);
-            }
+        while let Some(request) = self.awaiting.take_expired(self.now) {
+            out.done(request, Outcome::Unknown);
         }
         if let Role::Follower(Some(following)) = &mut self.role {
             while let Some(requests) = following.forwards.take_expired(self.now) {

@@ -4,9 +4,7 @@ use raft_core::{LogIndex, Term, Write};
 
 /// The last entry that stays when `write` is carried out on a log that ends at `last`.
 pub(crate) fn kept(write: &Write, last: LogIndex) -> LogIndex {
-    write
-        .truncate_from
-        .map_or(last, |from| last.min(from.prev()))
+    write.truncate_from.map_or(last, |from| last.min(from.prev()))
 }
 
 /// Checks that the entries of `write` follow the entry at `kept`, whose term is `term` (zero when

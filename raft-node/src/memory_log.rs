@@ -39,9 +39,7 @@ impl MemoryLog {
 
 impl Content {
     fn last(&self) -> LogIndex {
-        self.entries
-            .last()
-            .map_or(LogIndex::ZERO, |entry| entry.index)
+        self.entries.last().map_or(LogIndex::ZERO, |entry| entry.index)
     }
 
     fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
@@ -65,17 +63,10 @@ impl LogStore for MemoryLog {
         let mut terms: Vec<TermStart> = Vec::new();
         for entry in &content.entries {
             if terms.last().is_none_or(|start| start.term != entry.term) {
-                terms.push(TermStart {
-                    first: entry.index,
-                    term: entry.term,
-                });
+                terms.push(TermStart { first: entry.index, term: entry.term });
             }
         }
-        Ok(StoredLog {
-            hard_state: content.hard_state,
-            terms,
-            last: content.last(),
-        })
+        Ok(StoredLog { hard_state: content.hard_state, terms, last: content.last() })
     }
 
     fn append(&mut self, writes: &[Write]) -> Result<(), StoreError> {
@@ -101,9 +92,8 @@ impl LogStore for MemoryLog {
             *nth == 0 || bytes <= max_bytes
         });
         let entries = fit.map(|(_, entry)| entry.clone()).collect();
-        Entries::new(entries).ok_or(StoreError::OutOfOrder {
-            what: "the stored entries are not consecutive",
-        })
+        Entries::new(entries)
+            .ok_or(StoreError::OutOfOrder { what: "the stored entries are not consecutive" })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use raft_core::{Config, Notice, NodeId, RoleKind, Term};
+use raft_core::{Config, NodeId, Notice, RoleKind, Term};
 
 use crate::{ClusterId, NodeError};
 

@@ -1,10 +1,6 @@
 //! What the durable log does when its files are torn, damaged or missing.
 #![allow(missing_docs, reason = "tests are described by their names")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a failed unwrap is a failed test"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
 mod common;
 
@@ -31,9 +27,7 @@ fn segment(dir: &Path, sequence: u64) -> PathBuf {
 
 /// The bytes of all segments, in order.
 fn files(dir: &Path) -> Vec<Vec<u8>> {
-    (1..)
-        .map_while(|sequence| fs::read(segment(dir, sequence)).ok())
-        .collect()
+    (1..).map_while(|sequence| fs::read(segment(dir, sequence)).ok()).collect()
 }
 
 /// A directory with these segments.
@@ -47,10 +41,7 @@ fn with_files(files: &[Vec<u8>]) -> TempDir {
 
 /// The length of a segment without the zeros at its end, up to the end of the last frame.
 fn used(bytes: &[u8]) -> usize {
-    let len = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |at| at + 1);
+    let len = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
     len.next_multiple_of(8)
 }
 
@@ -74,10 +65,7 @@ fn states(before: &[Write], batch: &[Write]) -> Vec<Model> {
 
 /// A few acknowledged writes, and a batch that touches everything.
 fn small_history() -> (Vec<Write>, Vec<Write>) {
-    let before = vec![
-        vote(1, 1),
-        entries(vec![entry(1, 1, b"one"), entry(2, 1, b"two")]),
-    ];
+    let before = vec![vote(1, 1), entries(vec![entry(1, 1, b"one"), entry(2, 1, b"two")])];
     let batch = vec![
         vote(2, 9),
         replacing(2, vec![entry(2, 2, b"TWO"), entry(3, 2, b"")]),
@@ -109,11 +97,7 @@ fn survivors(files: &[Vec<u8>], states: &[Model], what: &str) -> usize {
     log.append(std::slice::from_ref(&next)).unwrap();
     found.apply(&next);
     drop(log);
-    assert_eq!(
-        content(&mut open(dir.path()).unwrap()),
-        found,
-        "{what}, opened again"
-    );
+    assert_eq!(content(&mut open(dir.path()).unwrap()), found, "{what}, opened again");
     count
 }
 
@@ -139,9 +123,8 @@ fn a_batch_cut_at_any_byte_leaves_the_old_state_or_whole_writes_of_the_new() {
 #[test]
 fn a_batch_over_several_segments_cut_anywhere_leaves_whole_writes() {
     let before = [vote(1, 1)];
-    let batch: Vec<Write> = (1..=9)
-        .map(|at| entries(vec![entry(at, 1, &[at as u8; 1000])]))
-        .collect();
+    let batch: Vec<Write> =
+        (1..=9).map(|at| entries(vec![entry(at, 1, &[at as u8; 1000])])).collect();
     let (old, new) = record(&before, &batch);
     let states = states(&before, &batch);
     assert!(new.len() >= 3);
@@ -182,9 +165,8 @@ proptest! {
 
 #[test]
 fn a_flipped_byte_is_reported_with_its_file_or_changes_nothing() {
-    let before: Vec<Write> = (1..=7)
-        .map(|at| entries(vec![entry(at, 1, &[at as u8; 801])]))
-        .collect();
+    let before: Vec<Write> =
+        (1..=7).map(|at| entries(vec![entry(at, 1, &[at as u8; 801])])).collect();
     let (_, files) = record(&before, &[entries(vec![entry(8, 1, b"newest")])]);
     let full = content(&mut open(with_files(&files).path()).unwrap());
     let last = files.len() - 1;
@@ -232,10 +214,7 @@ fn damage_is_reported_again_at_every_start_and_nothing_is_changed() {
     let dir = with_files(&files_before);
     for _ in 0..2 {
         let error = open(dir.path()).unwrap_err();
-        assert!(
-            matches!(error, StoreError::Damaged { offset, .. } if offset == 40),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::Damaged { offset, .. } if offset == 40), "{error}");
         assert_eq!(files(dir.path()), files_before);
     }
 }
@@ -244,20 +223,13 @@ fn damage_is_reported_again_at_every_start_and_nothing_is_changed() {
 fn damage_under_an_open_log_is_reported_by_load() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path()).unwrap();
-    log.append(&[entries(vec![entry(1, 1, b"first"), entry(2, 1, b"second")])])
-        .unwrap();
+    log.append(&[entries(vec![entry(1, 1, b"first"), entry(2, 1, b"second")])]).unwrap();
     let path = segment(dir.path(), 1);
     let mut bytes = fs::read(&path).unwrap();
-    let at = bytes
-        .windows(6)
-        .position(|window| window == b"second")
-        .unwrap();
+    let at = bytes.windows(6).position(|window| window == b"second").unwrap();
     bytes[at] = b'S';
     fs::write(&path, &bytes).unwrap();
-    assert_eq!(
-        log.load(index(1), index(1), 0).unwrap()[0],
-        entry(1, 1, b"first")
-    );
+    assert_eq!(log.load(index(1), index(1), 0).unwrap()[0], entry(1, 1, b"first"));
     let error = log.load(index(1), index(2), usize::MAX).unwrap_err();
     let named = matches!(&error, StoreError::Damaged { path: p, offset, .. }
         if *p == path && *offset <= at as u64 && *offset + 16 > at as u64);
@@ -271,12 +243,9 @@ fn damage_under_an_open_log_is_reported_by_load() {
 fn long_history() -> (Vec<Write>, Vec<Vec<u8>>) {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path()).unwrap();
-    let writes: Vec<Write> = (1..=8)
-        .map(|at| entries(vec![entry(at, 1, &[at as u8; 1100])]))
-        .collect();
-    writes
-        .iter()
-        .for_each(|write| log.append(std::slice::from_ref(write)).unwrap());
+    let writes: Vec<Write> =
+        (1..=8).map(|at| entries(vec![entry(at, 1, &[at as u8; 1100])])).collect();
+    writes.iter().for_each(|write| log.append(std::slice::from_ref(write)).unwrap());
     let files = files(dir.path());
     assert_eq!(files.len(), 3);
     (writes, files)
@@ -314,10 +283,7 @@ fn frames_missing_at_the_end_of_an_old_segment_are_damage() {
         let dir = with_files(&damaged);
         match open(dir.path()).unwrap_err() {
             StoreError::Damaged { path, offset, .. } => {
-                assert_eq!(
-                    (path, offset),
-                    (segment(dir.path(), 1), (end - MARK) as u64)
-                );
+                assert_eq!((path, offset), (segment(dir.path(), 1), (end - MARK) as u64));
             }
             other => panic!("{other}"),
         }
@@ -328,20 +294,11 @@ fn frames_missing_at_the_end_of_an_old_segment_are_damage() {
 fn a_segment_whose_creation_was_interrupted_is_made_anew() {
     let (writes, files) = long_history();
     let header = [&files[2][..20], &[0; 4000]].concat();
-    for unfinished in [
-        Vec::new(),
-        files[2][..SEGMENT_HEADER - 1].to_vec(),
-        vec![0; 4096],
-        header,
-    ] {
+    for unfinished in [Vec::new(), files[2][..SEGMENT_HEADER - 1].to_vec(), vec![0; 4096], header] {
         let mut crashed = files.clone();
         crashed.push(unfinished.clone());
         survivors(&crashed, &[Model::of(&writes)], "fourth segment unfinished");
-        survivors(
-            &[unfinished],
-            &[Model::default()],
-            "first segment unfinished",
-        );
+        survivors(&[unfinished], &[Model::default()], "first segment unfinished");
     }
 }
 
@@ -363,10 +320,7 @@ fn a_newest_segment_with_content_but_without_header_is_damage() {
     let (_, mut files) = long_history();
     files[2][3] ^= 1;
     let error = open(with_files(&files).path()).unwrap_err();
-    assert!(
-        matches!(error, StoreError::Damaged { offset: 0, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, StoreError::Damaged { offset: 0, .. }), "{error}");
 }
 
 #[test]
@@ -408,12 +362,8 @@ fn no_write_and_no_mark_goes_beyond_the_reserved_space() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = open(dir.path()).unwrap();
         for at in 1..=20 {
-            log.append(&[entries(vec![entry(at, 1, &vec![1; size])])])
-                .unwrap();
-            assert!(
-                files(dir.path()).iter().all(|file| file.len() == 4096),
-                "size {size}"
-            );
+            log.append(&[entries(vec![entry(at, 1, &vec![1; size])])]).unwrap();
+            assert!(files(dir.path()).iter().all(|file| file.len() == 4096), "size {size}");
         }
     }
 }
@@ -426,10 +376,7 @@ fn a_write_larger_than_a_segment_gets_a_larger_segment() {
         entries(vec![entry(2, 1, b"small")]),
     ];
     let (_, files) = record(&writes, &[]);
-    assert_eq!(
-        content(&mut open(with_files(&files).path()).unwrap()),
-        Model::of(&writes)
-    );
+    assert_eq!(content(&mut open(with_files(&files).path()).unwrap()), Model::of(&writes));
 }
 
 #[test]
@@ -438,51 +385,32 @@ fn a_write_above_the_limit_is_refused_before_anything_is_written() {
     let mut log = open(dir.path()).unwrap();
     let before = files(dir.path());
     let huge = Payload::Command(Bytes::from(vec![0; 1 << 30]));
-    let error = log
-        .append(&[entries(vec![Entry {
-            payload: huge,
-            ..entry(1, 1, b"")
-        }])])
-        .unwrap_err();
-    assert!(
-        matches!(error, StoreError::TooLarge { limit, .. } if limit == 1 << 30),
-        "{error}"
-    );
+    let error =
+        log.append(&[entries(vec![Entry { payload: huge, ..entry(1, 1, b"") }])]).unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge { limit, .. } if limit == 1 << 30), "{error}");
     assert_eq!(files(dir.path()), before);
 }
 
 #[test]
 fn a_command_that_contains_a_log_does_not_pass_for_proof() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = FileLog::options()
-        .segment_bytes(64 << 10)
-        .open(dir.path())
-        .unwrap();
+    let mut log = FileLog::options().segment_bytes(64 << 10).open(dir.path()).unwrap();
     let mut before = vec![vote(1, 1)];
     before.extend((1..=5).map(|at| entries(vec![entry(at, 1, b"some command")])));
-    before
-        .iter()
-        .for_each(|write| log.append(std::slice::from_ref(write)).unwrap());
+    before.iter().for_each(|write| log.append(std::slice::from_ref(write)).unwrap());
     let old = files(dir.path());
     // Seven bytes more or less decide whether the frames in the copy are aligned: try them all.
     let copy = &old[0][..used(&old[0])];
     for shift in 1..=8 {
         let command = [&vec![1; shift][..], copy].concat();
         let dir = with_files(&old);
-        open(dir.path())
-            .unwrap()
-            .append(&[entries(vec![entry(6, 1, &command)])])
-            .unwrap();
+        open(dir.path()).unwrap().append(&[entries(vec![entry(6, 1, &command)])]).unwrap();
         let mut torn = files(dir.path());
         let begin = used(&old[0]) + MARK;
         let end = used(&torn[0]) - MARK;
         torn[0][end..].fill(0);
         torn[0][begin..begin + 40].fill(0);
-        survivors(
-            &torn,
-            &[Model::of(&before)],
-            "a copy of the log in a torn command",
-        );
+        survivors(&torn, &[Model::of(&before)], "a copy of the log in a torn command");
     }
 }
 
@@ -493,10 +421,7 @@ fn missing_directories_are_created_and_other_files_left_alone() {
     open(&nested).unwrap().append(&[vote(4, 2)]).unwrap();
     fs::write(nested.join("notes.txt"), "keep").unwrap();
     fs::write(nested.join("17.log"), "keep").unwrap();
-    assert_eq!(
-        content(&mut open(&nested).unwrap()),
-        Model::of(&[vote(4, 2)])
-    );
+    assert_eq!(content(&mut open(&nested).unwrap()), Model::of(&[vote(4, 2)]));
     assert_eq!(fs::read_to_string(nested.join("17.log")).unwrap(), "keep");
 }
 
@@ -512,9 +437,5 @@ fn opening_again_for_every_write_loses_nothing() {
     }
     let mut log = open(dir.path()).unwrap();
     assert_eq!(content(&mut log), model);
-    assert!(
-        log.load(index(301), LogIndex::MAX, usize::MAX)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(log.load(index(301), LogIndex::MAX, usize::MAX).unwrap().is_empty());
 }

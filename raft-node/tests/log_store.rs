@@ -38,10 +38,7 @@ impl Place for OnDisk {
     type Store = FileLog;
     fn open(&self) -> FileLog {
         // The smallest segments, so that the checks cross from one to the next.
-        FileLog::options()
-            .segment_bytes(0)
-            .open(self.0.path())
-            .unwrap()
+        FileLog::options().segment_bytes(0).open(self.0.path()).unwrap()
     }
 }
 
@@ -64,10 +61,7 @@ fn entries_from_the_truncation_on_are_replaced<P: Place>() {
     let place = P::default();
     let old = entries((1..=5).map(|at| entry(at, 1, b"old")).collect());
     let new = replacing(3, vec![entry(3, 2, b"new")]);
-    let cut = Write {
-        truncate_from: Some(index(2)),
-        ..empty()
-    };
+    let cut = Write { truncate_from: Some(index(2)), ..empty() };
     let mut store = place.open();
     store.append(std::slice::from_ref(&old)).unwrap();
     store.append(std::slice::from_ref(&new)).unwrap();
@@ -84,16 +78,8 @@ fn the_newest_hard_state_wins<P: Place>() {
     let place = P::default();
     let mut store = place.open();
     store.append(&[vote(1, 1), vote(2, 5)]).unwrap();
-    let without_vote = HardState {
-        term: common::term(9),
-        vote: None,
-    };
-    store
-        .append(&[Write {
-            hard_state: Some(without_vote),
-            ..empty()
-        }])
-        .unwrap();
+    let without_vote = HardState { term: common::term(9), vote: None };
+    store.append(&[Write { hard_state: Some(without_vote), ..empty() }]).unwrap();
     drop(store);
     assert_eq!(place.open().restore().unwrap().hard_state, without_vote);
 }
@@ -120,15 +106,8 @@ fn load_gives_at_least_one_entry_and_then_what_fits<P: Place>() {
 fn a_range_beyond_the_log_gives_no_entries<P: Place>() {
     let place = P::default();
     let mut store = place.open();
-    store
-        .append(&[entries(vec![entry(1, 1, b"a"), entry(2, 1, b"b")])])
-        .unwrap();
-    for (from, through) in [
-        (3, 9),
-        (0, 2),
-        (2, 1),
-        (LogIndex::MAX.get(), LogIndex::MAX.get()),
-    ] {
+    store.append(&[entries(vec![entry(1, 1, b"a"), entry(2, 1, b"b")])]).unwrap();
+    for (from, through) in [(3, 9), (0, 2), (2, 1), (LogIndex::MAX.get(), LogIndex::MAX.get())] {
         let run = store.load(index(from), index(through), usize::MAX).unwrap();
         assert!(run.is_empty(), "{from} to {through}");
     }
@@ -148,10 +127,7 @@ fn a_write_that_does_not_continue_the_log_is_refused<P: Place>() {
         let error = store.append(&[wrong]).unwrap_err();
         assert!(matches!(error, StoreError::OutOfOrder { .. }), "{error}");
         drop(store);
-        assert_eq!(
-            content(&mut place.open()),
-            Model::of(std::slice::from_ref(&first))
-        );
+        assert_eq!(content(&mut place.open()), Model::of(std::slice::from_ref(&first)));
     }
 }
 
@@ -168,21 +144,12 @@ struct Plan {
 enum Step {
     Append(Vec<Plan>),
     Reopen,
-    Load {
-        from: u64,
-        count: u64,
-        max_bytes: usize,
-    },
+    Load { from: u64, count: u64, max_bytes: usize },
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
     let sizes = prop::collection::vec(prop_oneof![0_usize..40, 0_usize..3000], 0..5);
-    (
-        prop::option::of(0_u64..9),
-        prop::option::weighted(0.2, 0_u64..=100),
-        any::<bool>(),
-        sizes,
-    )
+    (prop::option::of(0_u64..9), prop::option::weighted(0.2, 0_u64..=100), any::<bool>(), sizes)
         .prop_map(|(vote, keep_percent, new_term, commands)| Plan {
             vote,
             keep_percent,
@@ -203,15 +170,11 @@ fn step() -> impl Strategy<Value = Step> {
 fn carry_out(plan: &Plan, model: &mut Model) -> Write {
     let len = model.entries.len() as u64;
     let kept = plan.keep_percent.map_or(len, |percent| len * percent / 100);
-    let last = kept
-        .checked_sub(1)
-        .and_then(|at| model.entries.get(usize::try_from(at).unwrap()));
+    let last = kept.checked_sub(1).and_then(|at| model.entries.get(usize::try_from(at).unwrap()));
     let term = last.map_or(1, |entry| entry.term.get()) + u64::from(plan.new_term);
     let new = (kept + 1..).zip(&plan.commands);
-    let mut write = entries(
-        new.map(|(at, size)| entry(at, term, &vec![at as u8; *size]))
-            .collect(),
-    );
+    let mut write =
+        entries(new.map(|(at, size)| entry(at, term, &vec![at as u8; *size])).collect());
     write.truncate_from = plan.keep_percent.map(|_| index(kept + 1));
     write.hard_state = plan.vote.map(|vote| HardState {
         term: common::term(term),
@@ -224,11 +187,7 @@ fn carry_out(plan: &Plan, model: &mut Model) -> Write {
 fn expected_run(model: &Model, from: u64, through: u64, max_bytes: usize) -> Vec<Entry> {
     let mut run: Vec<Entry> = Vec::new();
     let wanted = index(from)..=index(through);
-    for entry in model
-        .entries
-        .iter()
-        .filter(|entry| wanted.contains(&entry.index))
-    {
+    for entry in model.entries.iter().filter(|entry| wanted.contains(&entry.index)) {
         let size: usize = run.iter().map(Entry::size).sum();
         if !run.is_empty() && size + entry.size() > max_bytes {
             break;
@@ -245,10 +204,7 @@ fn behaves_like_the_model<P: Place>(steps: &[Step]) -> Result<(), TestCaseError>
     for step in steps {
         match step {
             Step::Append(plans) => {
-                let writes: Vec<_> = plans
-                    .iter()
-                    .map(|plan| carry_out(plan, &mut model))
-                    .collect();
+                let writes: Vec<_> = plans.iter().map(|plan| carry_out(plan, &mut model)).collect();
                 store.append(&writes).unwrap();
             }
             Step::Reopen => {
@@ -256,15 +212,9 @@ fn behaves_like_the_model<P: Place>(steps: &[Step]) -> Result<(), TestCaseError>
                 store = place.open();
                 prop_assert_eq!(&content(&mut store), &model);
             }
-            Step::Load {
-                from,
-                count,
-                max_bytes,
-            } => {
+            Step::Load { from, count, max_bytes } => {
                 let through = from + count;
-                let run = store
-                    .load(index(*from), index(through), *max_bytes)
-                    .unwrap();
+                let run = store.load(index(*from), index(through), *max_bytes).unwrap();
                 let expected = if *from == 0 {
                     Vec::new()
                 } else {

@@ -36,7 +36,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let counter = nodes[0].handle();
     let answer = loop {
         match counter.propose("increment").await {
-            Err(RequestError::Refused { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(RequestError::Refused { .. }) => {
+                tokio::time::sleep(Duration::from_millis(100)).await
+            }
             answer => break answer?,
         }
     };

@@ -29,11 +29,8 @@ pub struct Report {
 #[must_use]
 pub fn explore(seed: u64, record: bool) -> Report {
     let plan = Plan::draw(seed, record);
-    let mut run = Run {
-        world: World::new(plan.options.clone()),
-        clients: Workload::default(),
-        plan,
-    };
+    let mut run =
+        Run { world: World::new(plan.options.clone()), clients: Workload::default(), plan };
     let failure = run.whole().err();
     Report {
         seed,
@@ -102,10 +99,28 @@ impl Run {
 
     fn inject(&mut self) {
         let Faults {
-            crash, crash_all, isolate, partition, cut_one_way, heal, pause, hang_disk, set_clock, burst,
+            crash,
+            crash_all,
+            isolate,
+            partition,
+            cut_one_way,
+            heal,
+            pause,
+            hang_disk,
+            set_clock,
+            burst,
         } = self.plan.faults;
         let weights = [
-            crash, crash_all, isolate, partition, cut_one_way, heal, pause, hang_disk, set_clock, burst,
+            crash,
+            crash_all,
+            isolate,
+            partition,
+            cut_one_way,
+            heal,
+            pause,
+            hang_disk,
+            set_clock,
+            burst,
         ];
         let mut drawn = self.world.rng.u64(0..weights.iter().sum());
         let fault = weights.iter().position(|weight| {
@@ -195,10 +210,15 @@ impl Run {
             self.write_somehow(end, node)?;
         }
         self.until(end, "the nodes did not come to the same state", |run| {
-            let states: Vec<_> = run.world.nodes.iter().filter_map(|node| {
-                let status = node.raft.as_ref()?.status();
-                Some((status.last, status.durable, status.commit, status.applied, status.term))
-            }).collect();
+            let states: Vec<_> = run
+                .world
+                .nodes
+                .iter()
+                .filter_map(|node| {
+                    let status = node.raft.as_ref()?.status();
+                    Some((status.last, status.durable, status.commit, status.applied, status.term))
+                })
+                .collect();
             let first = states.first().copied();
             let settled = first.is_some_and(|(last, durable, commit, applied, _)| {
                 last == durable && durable == commit && commit == applied

@@ -61,8 +61,7 @@ impl Workload {
     /// history grows exponentially with the calls that overlap on one key.
     fn quiet_key(&self, key: u64, registers: u64) -> u64 {
         const OVERLAPPING: usize = 5;
-        let open_on =
-            |key| self.open.values().filter(|(_, action)| *action.key() == key).count();
+        let open_on = |key| self.open.values().filter(|(_, action)| *action.key() == key).count();
         let layers = (0..).map(|layer| key + layer * registers);
         layers.into_iter().find(|key| open_on(*key) < OVERLAPPING).unwrap_or(key)
     }

@@ -10,9 +10,7 @@ pub(super) struct BitSet {
 
 impl BitSet {
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self {
-            words: vec![0; capacity.div_ceil(BITS)],
-        }
+        Self { words: vec![0; capacity.div_ceil(BITS)] }
     }
 
     pub(super) fn insert(&mut self, number: usize) {
@@ -28,35 +26,19 @@ impl BitSet {
     }
 
     pub(super) fn contains(&self, number: usize) -> bool {
-        self.words
-            .get(number / BITS)
-            .is_some_and(|word| word & (1 << (number % BITS)) != 0)
+        self.words.get(number / BITS).is_some_and(|word| word & (1 << (number % BITS)) != 0)
     }
 
     /// Whether each member of `self` is a member of `other`, which has the same capacity.
     pub(super) fn is_subset(&self, other: &BitSet) -> bool {
-        self.words
-            .iter()
-            .zip(&other.words)
-            .all(|(mine, theirs)| mine & !theirs == 0)
+        self.words.iter().zip(&other.words).all(|(mine, theirs)| mine & !theirs == 0)
     }
 
     /// A short value that is equal for equal sets of one capacity and different for others.
     pub(super) fn signature(&self) -> Signature {
-        let full = self
-            .words
-            .iter()
-            .take_while(|word| **word == u64::MAX)
-            .count();
-        let end = self
-            .words
-            .iter()
-            .rposition(|word| *word != 0)
-            .map_or(0, |last| last + 1);
-        Signature {
-            full,
-            rest: self.words.get(full..end).unwrap_or_default().into(),
-        }
+        let full = self.words.iter().take_while(|word| **word == u64::MAX).count();
+        let end = self.words.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
+        Signature { full, rest: self.words.get(full..end).unwrap_or_default().into() }
     }
 }
 
@@ -80,15 +62,8 @@ mod tests {
 
     #[test]
     fn signatures_tell_different_sets_apart_and_equal_sets_not() {
-        let sets = [
-            set([]),
-            set(0..64),
-            set(0..65),
-            set(0..128),
-            set(1..65),
-            set([64]),
-            set([199]),
-        ];
+        let sets =
+            [set([]), set(0..64), set(0..65), set(0..128), set(1..65), set([64]), set([199])];
         for (i, a) in sets.iter().enumerate() {
             for (j, b) in sets.iter().enumerate() {
                 assert_eq!(a.signature() == b.signature(), i == j, "sets {i} and {j}");

@@ -68,12 +68,7 @@ impl<Op, Ret> History<Op, Ret> {
     /// calls open; they count as concurrent.
     pub fn invoke(&mut self, client: u64, at: u64, op: Op) -> OperationId {
         let id = OperationId(self.calls.len());
-        self.calls.push(Call {
-            client,
-            invoked: at,
-            op,
-            outcome: Outcome::Open,
-        });
+        self.calls.push(Call { client, invoked: at, op, outcome: Outcome::Open });
         id
     }
 
@@ -82,10 +77,7 @@ impl<Op, Ret> History<Op, Ret> {
         let call = self.open(id)?;
         if at < call.invoked {
             let invoked = call.invoked;
-            return Err(HistoryError::ReturnsBeforeInvocation {
-                invoked,
-                returned: at,
-            });
+            return Err(HistoryError::ReturnsBeforeInvocation { invoked, returned: at });
         }
         call.outcome = Outcome::Returned { at, ret };
         Ok(())
@@ -132,10 +124,7 @@ impl<Op, Ret> History<Op, Ret> {
         self.calls
             .iter()
             .filter(|call| !matches!(call.outcome, Outcome::Failed))
-            .map(|call| Claim {
-                call,
-                enforced: true,
-            })
+            .map(|call| Claim { call, enforced: true })
     }
 
     fn open(&mut self, id: OperationId) -> Result<&mut Call<Op, Ret>, HistoryError> {
@@ -197,9 +186,6 @@ impl<'a, Op, Ret> Claim<'a, Op, Ret> {
     }
 
     pub(super) fn relaxed(self) -> Self {
-        Self {
-            enforced: false,
-            ..self
-        }
+        Self { enforced: false, ..self }
     }
 }

@@ -26,15 +26,8 @@ pub(super) fn minimise<'a, M: Model>(
     cost: u64,
     budget: u64,
 ) -> Evidence<'a, M::Op, M::Ret> {
-    let evidence = Evidence {
-        claims: claims.to_vec(),
-        prefix,
-    };
-    let mut minimiser = Minimiser::<M> {
-        evidence,
-        cost,
-        budget,
-    };
+    let evidence = Evidence { claims: claims.to_vec(), prefix };
+    let mut minimiser = Minimiser::<M> { evidence, cost, budget };
     minimiser.stop_early();
     minimiser.relax();
     minimiser.evidence
@@ -59,10 +52,8 @@ impl<'a, M: Model> Minimiser<'a, M> {
     /// a linearizable history is linearizable, so halving finds it.
     fn stop_early(&mut self) {
         let whole = self.evidence.claims.clone();
-        let mut ends: Vec<u64> = whole
-            .iter()
-            .filter_map(|claim| Some(claim.returned()?.0))
-            .collect();
+        let mut ends: Vec<u64> =
+            whole.iter().filter_map(|claim| Some(claim.returned()?.0)).collect();
         ends.sort_unstable();
         ends.dedup();
         let (mut low, mut high) = (0, ends.len().saturating_sub(1));
@@ -105,9 +96,7 @@ impl<'a, M: Model> Minimiser<'a, M> {
     fn try_claims(&mut self, mut claims: Vec<ClaimOf<'a, M>>) -> bool {
         let model = model_of::<M>(&claims);
         claims.retain(|claim| claim.returned().is_some() || model.reduce(claim.op()).is_some());
-        let limit = self
-            .budget
-            .min(self.cost.saturating_mul(PATIENCE).max(SMALL_TRIAL));
+        let limit = self.budget.min(self.cost.saturating_mul(PATIENCE).max(SMALL_TRIAL));
         let mut rest = limit;
         let outcome = solve::<M>(&claims, &mut rest);
         let spent = limit - rest;

@@ -45,11 +45,7 @@ impl Report {
             .filter(|row| row.essential || row.position.is_some())
             .collect();
         rows.sort_by_key(|row| row.invoked);
-        Self {
-            key: format!("{key:?}"),
-            operations,
-            rows,
-        }
+        Self { key: format!("{key:?}"), operations, rows }
     }
 
     /// The key whose operations have no explanation, as its `Debug` text.
@@ -124,19 +120,14 @@ impl Row {
 
     fn cells(&self) -> [String; 6] {
         let bracketed = |text: String| {
-            if self.essential {
-                text
-            } else {
-                format!("({text})")
-            }
+            if self.essential { text } else { format!("({text})") }
         };
         let or = |value: Option<String>, default: &str| match value {
             Some(text) => bracketed(text),
             None => default.to_owned(),
         };
         [
-            self.position
-                .map_or("-".to_owned(), |position| position.to_string()),
+            self.position.map_or("-".to_owned(), |position| position.to_string()),
             self.client.to_string(),
             self.invoked.to_string(),
             or(self.returned.map(|at| at.to_string()), "?"),
@@ -146,31 +137,17 @@ impl Row {
     }
 }
 
-const HEADINGS: [&str; 6] = [
-    "order",
-    "client",
-    "invoked",
-    "returned",
-    "operation",
-    "result",
-];
+const HEADINGS: [&str; 6] = ["order", "client", "invoked", "returned", "operation", "result"];
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.rows.len();
         let (key, operations) = (&self.key, self.operations);
-        writeln!(
-            f,
-            "not linearizable: {shown} of {operations} operations on key {key} clash"
-        )?;
+        writeln!(f, "not linearizable: {shown} of {operations} operations on key {key} clash")?;
         let mut lines = vec![HEADINGS.map(str::to_owned)];
         lines.extend(self.rows.iter().map(Row::cells));
         let widths: [usize; 6] = std::array::from_fn(|column| {
-            lines
-                .iter()
-                .map(|line| line[column].chars().count())
-                .max()
-                .unwrap_or(0)
+            lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
         });
         for [order, client, invoked, returned, op, result] in &lines {
             let [a, b, c, d, e, _] = widths;
@@ -180,9 +157,6 @@ impl fmt::Display for Report {
             )?;
         }
         writeln!(f, "order: the longest order found; '-' has no place in it")?;
-        write!(
-            f,
-            "all other operations, and results (in brackets), could as well be unknown"
-        )
+        write!(f, "all other operations, and results (in brackets), could as well be unknown")
     }
 }

@@ -28,10 +28,7 @@ pub(super) fn solve<M: Model>(claims: &[ClaimOf<'_, M>], budget: &mut u64) -> Ou
 pub(super) fn model_of<M: Model>(claims: &[ClaimOf<'_, M>]) -> M {
     let observations: Vec<_> = claims
         .iter()
-        .map(|claim| Observation {
-            op: claim.op(),
-            ret: claim.returned().map(|(_, ret)| ret),
-        })
+        .map(|claim| Observation { op: claim.op(), ret: claim.returned().map(|(_, ret)| ret) })
         .collect();
     M::observe(&observations)
 }
@@ -102,9 +99,8 @@ impl<'a, M: Model> Search<'a, M> {
         let model = model_of::<M>(claims);
         let mut order: Vec<usize> = (0..claims.len()).collect();
         order.sort_by_key(|&claim| claims[claim].invoked());
-        let (returned, unknown): (Vec<usize>, Vec<usize>) = order
-            .into_iter()
-            .partition(|&claim| claims[claim].returned().is_some());
+        let (returned, unknown): (Vec<usize>, Vec<usize>) =
+            order.into_iter().partition(|&claim| claims[claim].returned().is_some());
         let unknown = reduce(&model, claims, &unknown);
         let intervals: Vec<(u64, u64)> = returned
             .iter()
@@ -135,17 +131,11 @@ impl<'a, M: Model> Search<'a, M> {
                 };
                 *budget = rest;
                 let placed = self.place(candidate);
-                from = if placed {
-                    self.first()
-                } else {
-                    self.after(candidate)
-                };
+                from = if placed { self.first() } else { self.after(candidate) };
             } else if let Some(next) = self.retreat() {
                 from = next;
             } else {
-                return Outcome::Violation {
-                    prefix: self.longest.prefix,
-                };
+                return Outcome::Violation { prefix: self.longest.prefix };
             }
         }
         Outcome::Linearizable
@@ -191,10 +181,7 @@ impl<'a, M: Model> Search<'a, M> {
         }
         self.mark(candidate);
         let returned = self.placed_returned.signature();
-        if !self
-            .explored
-            .insert(returned, state.clone(), &self.placed_unknown)
-        {
+        if !self.explored.insert(returned, state.clone(), &self.placed_unknown) {
             self.unmark(candidate);
             return false;
         }
@@ -214,10 +201,7 @@ impl<'a, M: Model> Search<'a, M> {
         if is_unknown && *after == self.state {
             return true;
         }
-        let Some(Placed {
-            candidate: last @ Candidate::Unknown(_),
-            before,
-        }) = self.trail.last()
+        let Some(Placed { candidate: last @ Candidate::Unknown(_), before }) = self.trail.last()
         else {
             return false;
         };
@@ -225,10 +209,7 @@ impl<'a, M: Model> Search<'a, M> {
             return false;
         };
         without == *after
-            || (!is_unknown
-                && self
-                    .step(&without, *last)
-                    .is_some_and(|state| state == *after))
+            || (!is_unknown && self.step(&without, *last).is_some_and(|state| state == *after))
     }
 
     /// Takes back the operation that was placed last and says where to go on from.
@@ -250,12 +231,8 @@ impl<'a, M: Model> Search<'a, M> {
                 .iter()
                 .rposition(|placed| matches!(placed.candidate, Candidate::Returned { .. }));
             let useful = last.map_or(0, |last| last + 1);
-            let prefix = self
-                .trail
-                .iter()
-                .take(useful)
-                .map(|placed| self.claim(placed.candidate))
-                .collect();
+            let prefix =
+                self.trail.iter().take(useful).map(|placed| self.claim(placed.candidate)).collect();
             self.longest = Longest { returned, prefix };
         }
     }
@@ -271,8 +248,7 @@ impl<'a, M: Model> Search<'a, M> {
         match candidate {
             Candidate::Returned { operation, .. } => {
                 let claim = &self.claims[self.returned[operation]];
-                self.model
-                    .step(state, claim.op(), claim.returned().map(|(_, ret)| ret))
+                self.model.step(state, claim.op(), claim.returned().map(|(_, ret)| ret))
             }
             Candidate::Unknown(index) => self.model.step(state, &self.unknown[index].op, None),
         }
@@ -310,12 +286,7 @@ fn reduce<M: Model>(model: &M, claims: &[ClaimOf<'_, M>], order: &[usize]) -> Ve
         .enumerate()
         .map(|(index, (claim, op))| {
             let twin = latest.insert(op.clone(), index);
-            Unknown {
-                claim,
-                invoked: claims[claim].invoked(),
-                op,
-                twin,
-            }
+            Unknown { claim, invoked: claims[claim].invoked(), op, twin }
         })
         .collect()
 }
@@ -329,9 +300,7 @@ struct Explored<S> {
 
 impl<S> Default for Explored<S> {
     fn default() -> Self {
-        Self {
-            situations: HashMap::new(),
-        }
+        Self { situations: HashMap::new() }
     }
 }
 
@@ -366,18 +335,9 @@ mod tests {
         };
         assert!(insert(&[0], 7, &[1, 2]));
         assert!(!insert(&[0], 7, &[1, 2]));
-        assert!(
-            !insert(&[0], 7, &[1, 2, 3]),
-            "it can do no more than the first"
-        );
-        assert!(
-            insert(&[0], 7, &[3]),
-            "it still has what the first has used"
-        );
-        assert!(
-            insert(&[0], 7, &[1]),
-            "it has one more to use than the first"
-        );
+        assert!(!insert(&[0], 7, &[1, 2, 3]), "it can do no more than the first");
+        assert!(insert(&[0], 7, &[3]), "it still has what the first has used");
+        assert!(insert(&[0], 7, &[1]), "it has one more to use than the first");
         assert!(!insert(&[0], 7, &[1, 4]));
         assert!(insert(&[0], 8, &[1]), "another state is another situation");
         assert!(insert(&[0, 1], 7, &[1]), "so are other returned operations");

@@ -39,17 +39,10 @@ impl Timeline {
             }
         }
         let mut events = vec![Event::Head];
-        events.extend(
-            order
-                .iter()
-                .map(|&(at, is_return, operation)| match is_return {
-                    true => Event::Return { at },
-                    false => Event::Invocation {
-                        operation,
-                        its_return: return_of[operation],
-                    },
-                }),
-        );
+        events.extend(order.iter().map(|&(at, is_return, operation)| match is_return {
+            true => Event::Return { at },
+            false => Event::Invocation { operation, its_return: return_of[operation] },
+        }));
         let len = events.len();
         Self {
             events,

@@ -250,6 +250,8 @@ fn few_requests_for_ten<C: Cluster>(lab: &mut Lab<C>, leader: usize) -> bool {
     }
     lab.demand(all, || "a steady leader did not commit ten commands".into());
     let limit = (10 + 1 + 3) * 3;
-    lab.demand(requests <= limit, || format!("{requests} requests for ten commands, limit {limit}"));
+    lab.demand(requests <= limit, || {
+        format!("{requests} requests for ten commands, limit {limit}")
+    });
     true
 }

@@ -23,7 +23,13 @@ pub fn linearizable_clients<C: Cluster>(cluster: C) {
 
 /// Clients on a network that loses messages.
 pub fn linearizable_clients_unreliable<C: Cluster>(cluster: C) {
-    run(cluster, Faults { network: Network { unreliable: true, long_reordering: false }, ..Faults::default() });
+    run(
+        cluster,
+        Faults {
+            network: Network { unreliable: true, long_reordering: false },
+            ..Faults::default()
+        },
+    );
 }
 
 /// Clients while the cluster is split again and again.

@@ -227,9 +227,8 @@ fn churn<C: Cluster>(mut cluster: C, network: Network) {
         lab.connect([node]);
     }
     lab.agree(5, true);
-    let answered = lab.until(10.0, |lab| {
-        calls.iter().all(|(call, _)| lab.cluster.answer(*call).is_some())
-    });
+    let answered =
+        lab.until(10.0, |lab| calls.iter().all(|(call, _)| lab.cluster.answer(*call).is_some()));
     lab.demand(answered, || "a client was never answered".into());
     every_answer_is_true(&mut lab, &calls);
     lab.end();

@@ -93,7 +93,9 @@ impl Checker {
                     self.check_message(nodes, node, message);
                     if matches!(message.body, Body::Append(_)) {
                         let twice = appends.contains(&message.to);
-                        self.demand(!twice, || format!("two appends to {} in one step", message.to));
+                        self.demand(!twice, || {
+                            format!("two appends to {} in one step", message.to)
+                        });
                         appends.push(message.to);
                     }
                 }
@@ -115,7 +117,10 @@ impl Checker {
             format!("I17: node {node} sends from {} to {}", message.from, message.to)
         });
         self.demand(message.term <= hard_state.term, || {
-            format!("I9: node {node} speaks of term {}, its disk says {}", message.term, hard_state.term)
+            format!(
+                "I9: node {node} speaks of term {}, its disk says {}",
+                message.term, hard_state.term
+            )
         });
         let holds = match &message.body {
             Body::Vote { .. } => hard_state.vote == Some(message.from),
@@ -126,13 +131,16 @@ impl Checker {
             },
             _ => true,
         };
-        self.demand(holds, || format!("I9: node {node} promises what is not on its disk: {message:?}"));
+        self.demand(holds, || {
+            format!("I9: node {node} promises what is not on its disk: {message:?}")
+        });
     }
 
     /// I6: committed entries stay. I11: a leader cuts nothing of its own log.
     fn check_write(&mut self, nodes: &[SimNode], node: usize, write: &Write) {
         let Some(from) = write.truncate_from else { return };
-        let leads = nodes[node].raft.as_ref().is_some_and(|raft| raft.status().role == RoleKind::Leader);
+        let leads =
+            nodes[node].raft.as_ref().is_some_and(|raft| raft.status().role == RoleKind::Leader);
         self.demand(!leads, || format!("I11: leader {node} truncates its log at {from}"));
         let current = nodes[node].disk.current();
         let kept = usize::try_from(from.prev().get()).unwrap_or(usize::MAX);

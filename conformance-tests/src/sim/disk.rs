@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use raft_node::core::{Entries, Entry, HardState, LogIndex, StoredLog, Term, TermStart, Ticket, Write};
+use raft_node::core::{
+    Entries, Entry, HardState, LogIndex, StoredLog, Term, TermStart, Ticket, Write,
+};
 
 /// A node's disk: what is on it for good, and the writes that still lie in some cache.
 #[derive(Clone, Debug, Default)]

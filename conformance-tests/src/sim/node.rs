@@ -110,10 +110,11 @@ impl SimNode {
         self.applied = LogIndex::ZERO;
         self.wake_at = None;
         self.paused_until = 0;
-        let waiting = std::mem::take(&mut self.waiting).into_values().map(|waiting| match waiting {
-            Waiting::Proposal(call) => (call, RequestError::Unknown),
-            Waiting::Read(call, _) => (call, RequestError::Stopped),
-        });
+        let waiting =
+            std::mem::take(&mut self.waiting).into_values().map(|waiting| match waiting {
+                Waiting::Proposal(call) => (call, RequestError::Unknown),
+                Waiting::Read(call, _) => (call, RequestError::Stopped),
+            });
         let committed = std::mem::take(&mut self.committed).into_values();
         waiting.chain(committed.map(|call| (call, RequestError::Unknown))).collect()
     }

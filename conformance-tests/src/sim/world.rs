@@ -202,7 +202,9 @@ impl World {
                 self.sync(node);
             }
             Item::Applied { node, life } if self.nodes[node].life == life => self.apply_next(node),
-            Item::Load { node, life, from, through, max_bytes } if self.nodes[node].life == life => {
+            Item::Load { node, life, from, through, max_bytes }
+                if self.nodes[node].life == life =>
+            {
                 let entries = self.nodes[node].disk.load(from, through, max_bytes);
                 self.step(node, Event::Loaded { from, entries });
             }
@@ -248,7 +250,11 @@ impl World {
             Output::Persist(write) => {
                 self.trace.line(self.now, Some(node), || {
                     let HardText(hard) = HardText::of(&write);
-                    format!("writes {hard}{} entries, cut {:?}", write.entries.len(), write.truncate_from)
+                    format!(
+                        "writes {hard}{} entries, cut {:?}",
+                        write.entries.len(),
+                        write.truncate_from
+                    )
                 });
                 self.nodes[node].disk.write(write);
             }
@@ -398,7 +404,8 @@ impl World {
     pub(crate) fn propose(&mut self, node: usize, command: Bytes) -> CallId {
         let call = CallId(self.calls.len() as u64);
         if self.open_call(node).is_some() {
-            self.trace.line(self.now, Some(node), || format!("call {}: propose {command:?}", call.0));
+            self.trace
+                .line(self.now, Some(node), || format!("call {}: propose {command:?}", call.0));
             let request = self.nodes[node].wait(Waiting::Proposal(call));
             self.step(node, Event::Propose(vec![Proposal { request, command }]));
         }
@@ -421,7 +428,11 @@ impl World {
         }
         let config = self.config(node);
         let now = self.now;
-        match self.nodes[node].start(config, now, crate::machine::Machine::start(node, &self.oracle)) {
+        match self.nodes[node].start(
+            config,
+            now,
+            crate::machine::Machine::start(node, &self.oracle),
+        ) {
             Ok(()) => {
                 self.trace.line(now, Some(node), || "starts".into());
                 self.checker.started(node);
@@ -468,7 +479,8 @@ struct HardText(String);
 
 impl HardText {
     fn of(write: &raft_node::core::Write) -> Self {
-        let text = write.hard_state.map(|hard| format!("term {} vote {:?}, ", hard.term, hard.vote));
+        let text =
+            write.hard_state.map(|hard| format!("term {} vote {:?}, ", hard.term, hard.vote));
         Self(text.unwrap_or_default())
     }
 }

@@ -42,10 +42,7 @@ fn explainable<O: Object>(state: &O::State, left: &[CallOf<O>]) -> bool {
         let mut left = left.to_vec();
         let next = left.remove(index);
         let overtakes = |other: &CallOf<O>| {
-            other
-                .returned
-                .as_ref()
-                .is_some_and(|(returned, _)| *returned < next.invoked)
+            other.returned.as_ref().is_some_and(|(returned, _)| *returned < next.invoked)
         };
         if left.iter().any(overtakes) {
             return false;
@@ -79,21 +76,13 @@ fn agrees<O: Object>(calls: &[CallOf<O>]) -> Result<(), TestCaseError> {
             prop_assert!(!expected, "a false alarm: {}", report);
             let mut relaxed = calls.to_vec();
             for (client, call) in (0..).zip(&mut relaxed) {
-                if !report
-                    .rows()
-                    .iter()
-                    .any(|row| row.is_essential() && row.client() == client)
-                {
+                if !report.rows().iter().any(|row| row.is_essential() && row.client() == client) {
                     call.returned = None;
                 }
             }
             let still = explainable::<O>(&O::State::default(), &relaxed);
             prop_assert!(!still, "the report is no evidence: {}", report);
-            let placed = report
-                .rows()
-                .iter()
-                .filter(|row| row.position().is_some())
-                .count();
+            let placed = report.rows().iter().filter(|row| row.position().is_some()).count();
             prop_assert!(placed < report.rows().len());
         }
         Verdict::OutOfBudget { .. } => prop_assert!(false, "six operations ran out of budget"),
@@ -141,10 +130,7 @@ fn register_pair() -> impl Strategy<Value = (RegisterAction, RegisterRet)> {
         value().prop_map(|value| (RegisterAction::Read, RegisterRet::Value(value))),
         (0u64..3).prop_map(|value| (RegisterAction::Write(value), RegisterRet::Written)),
         (value(), 0u64..3, any::<bool>()).prop_map(|(expected, new, done)| {
-            (
-                RegisterAction::Cas { expected, new },
-                RegisterRet::Swapped(done),
-            )
+            (RegisterAction::Cas { expected, new }, RegisterRet::Swapped(done))
         }),
     ]
 }
@@ -161,10 +147,9 @@ impl Object for ListObject {
     fn run(state: &Vec<u64>, action: &AppendListAction) -> (Vec<u64>, AppendListRet) {
         match action {
             AppendListAction::Read => (state.clone(), AppendListRet::Items(state.clone())),
-            AppendListAction::Append(item) => (
-                [state.as_slice(), &[*item]].concat(),
-                AppendListRet::Appended,
-            ),
+            AppendListAction::Append(item) => {
+                ([state.as_slice(), &[*item]].concat(), AppendListRet::Appended)
+            }
         }
     }
 }

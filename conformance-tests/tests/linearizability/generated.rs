@@ -105,20 +105,8 @@ fn simulate<S: Default, A, R>(
             let object = objects.entry(plan.key).or_default();
             let action = action(&mut random, object, unique);
             let ret = plan.effect.is_some().then(|| run(object, &action));
-            let Plan {
-                client,
-                key,
-                invoked,
-                returned,
-                ..
-            } = plan;
-            Call {
-                client,
-                key,
-                invoked,
-                action,
-                returned: returned.zip(ret),
-            }
+            let Plan { client, key, invoked, returned, .. } = plan;
+            Call { client, key, invoked, action, returned: returned.zip(ret) }
         })
         .collect()
 }
@@ -127,14 +115,8 @@ fn registers(load: Load, seed: u64) -> Vec<Call<RegisterAction, RegisterRet>> {
     let action = |random: &mut Random, state: &Option<u64>, unique| match random.below(10) {
         0..4 => Read,
         4..8 => Write(unique),
-        8 => Cas {
-            expected: *state,
-            new: unique,
-        },
-        _ => Cas {
-            expected: Some(random.below(unique)),
-            new: unique,
-        },
+        8 => Cas { expected: *state, new: unique },
+        _ => Cas { expected: Some(random.below(unique)), new: unique },
     };
     simulate(load, seed, action, |state, action| match action {
         Read => Value(*state),
@@ -157,18 +139,13 @@ fn lists(load: Load, seed: u64) -> Vec<Call<AppendListAction, AppendListRet>> {
         0 => AppendListAction::Read,
         _ => AppendListAction::Append(unique),
     };
-    simulate(
-        load,
-        seed,
-        action,
-        |state: &mut Vec<u64>, action| match action {
-            AppendListAction::Read => AppendListRet::Items(state.clone()),
-            AppendListAction::Append(item) => {
-                state.push(*item);
-                AppendListRet::Appended
-            }
-        },
-    )
+    simulate(load, seed, action, |state: &mut Vec<u64>, action| match action {
+        AppendListAction::Read => AppendListRet::Items(state.clone()),
+        AppendListAction::Append(item) => {
+            state.push(*item);
+            AppendListRet::Appended
+        }
+    })
 }
 
 fn history<A: Clone, R: Clone>(calls: &[Call<A, R>]) -> History<Keyed<u64, A>, R> {
@@ -183,21 +160,13 @@ fn history<A: Clone, R: Clone>(calls: &[Call<A, R>]) -> History<Keyed<u64, A>, R
     history
 }
 
-const SMALL: Load = Load {
-    operations: 120,
-    keys: 2,
-    clients: 5,
-    unknown_percent: 10,
-};
+const SMALL: Load = Load { operations: 120, keys: 2, clients: 5, unknown_percent: 10 };
 
 #[test]
 fn histories_of_a_simulated_object_are_linearizable() {
     for seed in 0..200 {
         let verdict = check::<Register>(&history(&registers(SMALL, seed)), BUDGET);
-        assert!(
-            verdict.is_linearizable(),
-            "registers, seed {seed}: {verdict}"
-        );
+        assert!(verdict.is_linearizable(), "registers, seed {seed}: {verdict}");
         let verdict = check::<AppendList>(&history(&lists(SMALL, seed)), BUDGET);
         assert!(verdict.is_linearizable(), "lists, seed {seed}: {verdict}");
     }
@@ -240,14 +209,8 @@ fn most_reads_that_answer_what_another_read_answered_are_caught() {
         }
     }
     assert!(falsified > 50, "only {falsified} histories were falsified");
-    assert!(
-        caught * 10 > falsified * 8,
-        "only {caught} of {falsified} were caught"
-    );
-    assert!(
-        rows < caught * 8,
-        "{rows} rows for {caught} violations are too many to read"
-    );
+    assert!(caught * 10 > falsified * 8, "only {caught} of {falsified} were caught");
+    assert!(rows < caught * 8, "{rows} rows for {caught} violations are too many to read");
 }
 
 #[test]
@@ -265,11 +228,7 @@ fn a_list_with_an_item_missing_is_caught_and_its_report_is_short() {
         longest.remove(longest.len() / 2);
         match check::<AppendList>(&history(&calls), BUDGET) {
             Verdict::Violation(report) => {
-                let essential = report
-                    .rows()
-                    .iter()
-                    .filter(|row| row.is_essential())
-                    .count();
+                let essential = report.rows().iter().filter(|row| row.is_essential()).count();
                 assert!(essential <= 3, "seed {seed}: {report}");
             }
             verdict => panic!("seed {seed}: {verdict}"),
@@ -279,12 +238,7 @@ fn a_list_with_an_item_missing_is_caught_and_its_report_is_short() {
 
 #[test]
 fn ten_thousand_operations_need_few_steps_each() {
-    let load = Load {
-        operations: 10_000,
-        keys: 20,
-        clients: 10,
-        unknown_percent: 0,
-    };
+    let load = Load { operations: 10_000, keys: 20, clients: 10, unknown_percent: 0 };
     let verdict = check::<Register>(&history(&registers(load, 1)), 5_000);
     assert!(verdict.is_linearizable(), "{verdict}");
     let verdict = check::<AppendList>(&history(&lists(load, 1)), 5_000);
@@ -293,18 +247,10 @@ fn ten_thousand_operations_need_few_steps_each() {
 
 #[test]
 fn hundreds_of_unknown_operations_on_one_key_stay_affordable() {
-    let load = Load {
-        operations: 2_000,
-        keys: 1,
-        clients: 5,
-        unknown_percent: 20,
-    };
+    let load = Load { operations: 2_000, keys: 1, clients: 5, unknown_percent: 20 };
     for seed in 0..5 {
         let verdict = check::<Register>(&history(&registers(load, seed)), BUDGET);
-        assert!(
-            verdict.is_linearizable(),
-            "registers, seed {seed}: {verdict}"
-        );
+        assert!(verdict.is_linearizable(), "registers, seed {seed}: {verdict}");
         let verdict = check::<AppendList>(&history(&lists(load, seed)), BUDGET);
         assert!(verdict.is_linearizable(), "lists, seed {seed}: {verdict}");
     }
@@ -312,20 +258,12 @@ fn hundreds_of_unknown_operations_on_one_key_stay_affordable() {
 
 #[test]
 fn a_violation_among_a_hundred_unknown_operations_is_found() {
-    let load = Load {
-        operations: 500,
-        keys: 1,
-        clients: 5,
-        unknown_percent: 20,
-    };
+    let load = Load { operations: 500, keys: 1, clients: 5, unknown_percent: 20 };
     for seed in 0..3 {
         let mut calls = registers(load, seed);
         let mut random = Random(seed);
         while !falsify(&mut calls, &mut random) {}
         let verdict = check::<Register>(&history(&calls), BUDGET);
-        assert!(
-            matches!(verdict, Verdict::Violation(_)),
-            "seed {seed}: {verdict}"
-        );
+        assert!(matches!(verdict, Verdict::Violation(_)), "seed {seed}: {verdict}");
     }
 }

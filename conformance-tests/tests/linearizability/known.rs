@@ -75,12 +75,7 @@ fn append(
     returned: u64,
     item: u64,
 ) -> Call<AppendListAction, AppendListRet> {
-    (
-        client,
-        invoked,
-        Append(item),
-        Some((returned, AppendListRet::Appended)),
-    )
+    (client, invoked, Append(item), Some((returned, AppendListRet::Appended)))
 }
 
 #[track_caller]
@@ -104,69 +99,38 @@ fn an_empty_history_is_linearizable() {
 #[test]
 fn a_read_during_a_write_may_see_the_old_or_the_new_value() {
     for seen in [1, 2] {
-        assert_pass(register([
-            write(1, 0, 1, 1),
-            write(1, 2, 9, 2),
-            read(2, 3, 4, seen),
-        ]));
+        assert_pass(register([write(1, 0, 1, 1), write(1, 2, 9, 2), read(2, 3, 4, seen)]));
     }
 }
 
 #[test]
 fn calls_that_touch_in_time_are_concurrent() {
-    assert_pass(register([
-        write(1, 0, 1, 1),
-        write(1, 2, 5, 2),
-        read(2, 5, 6, 1),
-    ]));
-    assert_violation(register([
-        write(1, 0, 1, 1),
-        write(1, 2, 5, 2),
-        read(2, 6, 7, 1),
-    ]));
+    assert_pass(register([write(1, 0, 1, 1), write(1, 2, 5, 2), read(2, 5, 6, 1)]));
+    assert_violation(register([write(1, 0, 1, 1), write(1, 2, 5, 2), read(2, 6, 7, 1)]));
 }
 
 #[test]
 fn a_stale_read_is_a_violation() {
-    let report = assert_violation(register([
-        write(1, 0, 1, 1),
-        write(1, 2, 3, 2),
-        read(2, 4, 5, 1),
-    ]));
+    let report =
+        assert_violation(register([write(1, 0, 1, 1), write(1, 2, 3, 2), read(2, 4, 5, 1)]));
     assert_eq!(report.rows().len(), 3);
 }
 
 #[test]
 fn two_reads_that_see_a_value_go_back_are_a_violation_even_during_the_write() {
-    let calls = [
-        write(1, 0, 1, 1),
-        write(1, 2, 9, 2),
-        read(2, 3, 4, 2),
-        read(3, 5, 6, 1),
-    ];
+    let calls = [write(1, 0, 1, 1), write(1, 2, 9, 2), read(2, 3, 4, 2), read(3, 5, 6, 1)];
     assert_violation(register(calls));
 }
 
 #[test]
 fn a_read_of_an_empty_register_after_a_write_is_a_violation() {
-    assert_violation(register([
-        write(1, 0, 1, 1),
-        (2, 2, Read, Some((3, Value(None)))),
-    ]));
-    assert_pass(register([
-        write(1, 0, 2, 1),
-        (2, 1, Read, Some((3, Value(None)))),
-    ]));
+    assert_violation(register([write(1, 0, 1, 1), (2, 2, Read, Some((3, Value(None))))]));
+    assert_pass(register([write(1, 0, 2, 1), (2, 1, Read, Some((3, Value(None))))]));
 }
 
 #[test]
 fn a_read_of_a_value_never_written_is_a_violation_shown_alone() {
-    let calls = [
-        write(1, 0, 1, 1),
-        read(2, 2, 3, 1),
-        read(2, 4, 5, 7),
-        write(1, 6, 7, 8),
-    ];
+    let calls = [write(1, 0, 1, 1), read(2, 2, 3, 1), read(2, 4, 5, 7), write(1, 6, 7, 8)];
     let report = assert_violation(register(calls));
     assert_eq!(report.rows().len(), 1);
     assert_eq!(report.rows()[0].result(), Some("Value(Some(7))"));
@@ -175,54 +139,24 @@ fn a_read_of_a_value_never_written_is_a_violation_shown_alone() {
 
 #[test]
 fn two_successful_swaps_from_the_same_value_are_a_lost_update() {
-    let swap = |client, new, done| {
-        (
-            client,
-            2,
-            Cas {
-                expected: Some(1),
-                new,
-            },
-            Some((5, Swapped(done))),
-        )
-    };
-    assert_violation(register([
-        write(1, 0, 1, 1),
-        swap(1, 2, true),
-        swap(2, 3, true),
-    ]));
-    assert_pass(register([
-        write(1, 0, 1, 1),
-        swap(1, 2, true),
-        swap(2, 3, false),
-    ]));
+    let swap =
+        |client, new, done| (client, 2, Cas { expected: Some(1), new }, Some((5, Swapped(done))));
+    assert_violation(register([write(1, 0, 1, 1), swap(1, 2, true), swap(2, 3, true)]));
+    assert_pass(register([write(1, 0, 1, 1), swap(1, 2, true), swap(2, 3, false)]));
 }
 
 #[test]
 fn a_lost_acknowledged_append_is_a_violation() {
-    let calls = [
-        append(1, 0, 1, 1),
-        append(2, 2, 3, 2),
-        append(1, 4, 5, 3),
-        items(2, 6, 7, &[1, 3]),
-    ];
+    let calls =
+        [append(1, 0, 1, 1), append(2, 2, 3, 2), append(1, 4, 5, 3), items(2, 6, 7, &[1, 3])];
     assert_violation(list(calls));
 }
 
 #[test]
 fn an_unknown_write_that_is_applied_twice_is_a_violation() {
-    let calls = [
-        unknown_write(1, 0, 1),
-        read(2, 1, 2, 1),
-        write(2, 3, 4, 2),
-        read(3, 5, 6, 1),
-    ];
+    let calls = [unknown_write(1, 0, 1), read(2, 1, 2, 1), write(2, 3, 4, 2), read(3, 5, 6, 1)];
     assert_violation(register(calls));
-    let calls = [
-        (1, 0, Append(1), None),
-        append(2, 1, 2, 2),
-        items(2, 3, 4, &[1, 2, 1]),
-    ];
+    let calls = [(1, 0, Append(1), None), append(2, 1, 2, 2), items(2, 3, 4, &[1, 2, 1])];
     assert_violation(list(calls));
 }
 
@@ -240,11 +174,7 @@ fn an_unknown_write_may_take_effect_late() {
 
 #[test]
 fn an_unknown_write_may_never_take_effect() {
-    assert_pass(register([
-        write(1, 0, 1, 1),
-        unknown_write(2, 2, 2),
-        read(3, 100, 101, 1),
-    ]));
+    assert_pass(register([write(1, 0, 1, 1), unknown_write(2, 2, 2), read(3, 100, 101, 1)]));
 }
 
 #[test]
@@ -255,42 +185,15 @@ fn an_unknown_write_takes_no_effect_before_its_invocation() {
 
 #[test]
 fn a_refused_swap_can_be_the_only_trace_of_an_unknown_write() {
-    let refused = (
-        1,
-        2,
-        Cas {
-            expected: Some(1),
-            new: 9,
-        },
-        Some((3, Swapped(false))),
-    );
+    let refused = (1, 2, Cas { expected: Some(1), new: 9 }, Some((3, Swapped(false))));
     assert_violation(register([write(1, 0, 1, 1), refused.clone()]));
-    assert_pass(register([
-        write(1, 0, 1, 1),
-        unknown_write(2, 1, 2),
-        refused,
-    ]));
+    assert_pass(register([write(1, 0, 1, 1), unknown_write(2, 1, 2), refused]));
 }
 
 #[test]
 fn unknown_swaps_can_form_a_chain() {
-    let swap = |client, expected, new| {
-        (
-            client,
-            2,
-            Cas {
-                expected: Some(expected),
-                new,
-            },
-            None,
-        )
-    };
-    let calls = [
-        write(1, 0, 1, 1),
-        swap(2, 2, 3),
-        swap(3, 1, 2),
-        read(1, 5, 6, 3),
-    ];
+    let swap = |client, expected, new| (client, 2, Cas { expected: Some(expected), new }, None);
+    let calls = [write(1, 0, 1, 1), swap(2, 2, 3), swap(3, 1, 2), read(1, 5, 6, 3)];
     assert_pass(register(calls));
     let calls = [write(1, 0, 1, 1), swap(2, 2, 3), read(1, 5, 6, 3)];
     assert_violation(register(calls));
@@ -308,12 +211,7 @@ fn a_failed_write_must_not_be_seen() {
 fn text_follows_puts_and_appends() {
     let done = |client, at, action| (client, at, action, Some((at + 1, TextRet::Done)));
     let get = |at, value: &str| {
-        (
-            9,
-            at,
-            TextAction::Get,
-            Some((at + 1, TextRet::Value(value.to_owned()))),
-        )
+        (9, at, TextAction::Get, Some((at + 1, TextRet::Value(value.to_owned()))))
     };
     let put = |text: &str| TextAction::Put(text.to_owned());
     let append = |text: &str| TextAction::Append(text.to_owned());
@@ -350,27 +248,16 @@ fn keys_are_independent_and_the_report_names_the_broken_one() {
         let id = history.invoke(key, 0, Keyed::new(key, Write(1)));
         history.returned(id, 1, Written).unwrap();
         let id = history.invoke(key, 2, Keyed::new(key, Read));
-        history
-            .returned(id, 3, Value(Some(if key == 6 { 2 } else { 1 })))
-            .unwrap();
+        history.returned(id, 3, Value(Some(if key == 6 { 2 } else { 1 }))).unwrap();
     }
-    assert_eq!(
-        assert_violation(check::<Register>(&history, BUDGET)).key(),
-        "6"
-    );
+    assert_eq!(assert_violation(check::<Register>(&history, BUDGET)).key(), "6");
 }
 
 #[test]
 fn a_search_that_runs_out_of_budget_is_not_a_pass() {
     let calls = || (0..20).map(|n| write(n, n, 100 + n, n));
     let verdict = check::<Register>(&history(0, calls()), 19);
-    assert_eq!(
-        verdict,
-        Verdict::OutOfBudget {
-            key: "0".to_owned(),
-            operations: 20
-        }
-    );
+    assert_eq!(verdict, Verdict::OutOfBudget { key: "0".to_owned(), operations: 20 });
     assert!(!verdict.is_linearizable());
     assert_pass(check::<Register>(&history(0, calls()), 20));
 }
@@ -398,13 +285,7 @@ fn a_call_is_resolved_at_most_once_and_not_before_it_began() {
     let mut history = History::<Keyed<u64, RegisterAction>, RegisterRet>::new();
     let id = history.invoke(1, 10, Keyed::new(0, Read));
     let early = history.returned(id, 9, Value(None));
-    assert_eq!(
-        early,
-        Err(HistoryError::ReturnsBeforeInvocation {
-            invoked: 10,
-            returned: 9
-        })
-    );
+    assert_eq!(early, Err(HistoryError::ReturnsBeforeInvocation { invoked: 10, returned: 9 }));
     history.returned(id, 10, Value(None)).unwrap();
     assert_eq!(history.failed(id), Err(HistoryError::NotOpen(id)));
     assert_eq!(history.unknown(id), Err(HistoryError::NotOpen(id)));
@@ -412,17 +293,9 @@ fn a_call_is_resolved_at_most_once_and_not_before_it_began() {
 
 #[test]
 fn the_report_is_a_table_of_the_few_operations_that_matter() {
-    let noise = (0..100).flat_map(|n| {
-        [
-            write(3, 10 * n, 10 * n + 1, n),
-            read(4, 10 * n + 2, 10 * n + 3, n),
-        ]
-    });
-    let core = [
-        write(1, 2000, 2001, 500),
-        write(1, 2002, 2003, 501),
-        read(2, 2004, 2005, 500),
-    ];
+    let noise = (0..100)
+        .flat_map(|n| [write(3, 10 * n, 10 * n + 1, n), read(4, 10 * n + 2, 10 * n + 3, n)]);
+    let core = [write(1, 2000, 2001, 500), write(1, 2002, 2003, 501), read(2, 2004, 2005, 500)];
     let later = [write(3, 3000, 3001, 600), unknown_write(5, 2000, 700)];
     let report = assert_violation(register(noise.chain(core).chain(later)));
     let expected = "\

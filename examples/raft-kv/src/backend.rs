@@ -107,10 +107,7 @@ where
         };
         let text = error.to_string();
         match error {
-            RequestError::Refused {
-                reason: Refusal::TooLarge { .. },
-                ..
-            } => {
+            RequestError::Refused { reason: Refusal::TooLarge { .. }, .. } => {
                 return Err(Trouble::TooLarge(text));
             }
             RequestError::Stopped => return Err(Trouble::Down(text)),
@@ -126,9 +123,7 @@ where
 }
 
 fn unknown(reason: &str) -> Trouble {
-    Trouble::Unknown(format!(
-        "{reason}: the write may have been applied, or may yet be"
-    ))
+    Trouble::Unknown(format!("{reason}: the write may have been applied, or may yet be"))
 }
 
 #[cfg(test)]
@@ -138,10 +133,7 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(5);
-    const REFUSED: RequestError = RequestError::Refused {
-        reason: Refusal::NoLeader,
-        leader: None,
-    };
+    const REFUSED: RequestError = RequestError::Refused { reason: Refusal::NoLeader, leader: None };
 
     /// Plays the answers one after the other and returns the outcome and the number of tries.
     async fn play(
@@ -159,11 +151,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_write_is_tried_again_only_while_it_was_certainly_not_applied() {
-        let answers = vec![
-            Err(REFUSED),
-            Err(RequestError::Lost),
-            Ok(Bytes::from("done")),
-        ];
+        let answers = vec![Err(REFUSED), Err(RequestError::Lost), Ok(Bytes::from("done"))];
         assert_eq!(play(Kind::Write, answers).await, (Ok("done".into()), 3));
         let (outcome, tries) =
             play(Kind::Write, vec![Err(REFUSED), Err(RequestError::Unknown)]).await;
@@ -192,10 +180,7 @@ mod tests {
     async fn a_request_without_any_answer_ends_in_time() {
         let silence = || insist_in_silence(Kind::Write);
         assert!(matches!(silence().await, Err(Trouble::Unknown(_))));
-        assert!(matches!(
-            insist_in_silence(Kind::Read).await,
-            Err(Trouble::Down(_))
-        ));
+        assert!(matches!(insist_in_silence(Kind::Read).await, Err(Trouble::Down(_))));
     }
 
     async fn insist_in_silence(kind: Kind) -> Result<Bytes, Trouble> {

@@ -144,15 +144,12 @@ fn eprint_chain(error: &dyn Error) {
 }
 
 fn node_id(text: &str) -> Result<NodeId, String> {
-    text.parse()
-        .map(NodeId::new)
-        .map_err(|_| "a node id is a whole number".to_owned())
+    text.parse().map(NodeId::new).map_err(|_| "a node id is a whole number".to_owned())
 }
 
 fn peer(text: &str) -> Result<(NodeId, String), String> {
-    let (id, at) = text
-        .split_once('=')
-        .ok_or("a peer is ID=HOST:PORT, such as 1=127.0.0.1:7101")?;
+    let (id, at) =
+        text.split_once('=').ok_or("a peer is ID=HOST:PORT, such as 1=127.0.0.1:7101")?;
     Ok((node_id(id)?, address(at)?))
 }
 
@@ -168,10 +165,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let error = || "a time is a whole number with ms or s, such as 300ms".to_owned();
     let (number, unit): (_, fn(u64) -> Duration) = match text.strip_suffix("ms") {
         Some(number) => (number, Duration::from_millis),
-        None => (
-            text.strip_suffix('s').ok_or_else(error)?,
-            Duration::from_secs,
-        ),
+        None => (text.strip_suffix('s').ok_or_else(error)?, Duration::from_secs),
     };
     // An hour is more than any of these times can mean, and keeps every sum of them in range.
     match number.parse().map(unit) {
@@ -201,26 +195,13 @@ mod tests {
             panic!("serve expected");
         };
         let peers = [(1, "127.0.0.1:7101"), (2, "[::1]:7102")];
-        assert_eq!(
-            args.peers,
-            peers.map(|(id, at)| (NodeId::new(id), at.to_owned()))
-        );
+        assert_eq!(args.peers, peers.map(|(id, at)| (NodeId::new(id), at.to_owned())));
         assert_eq!(args.election_timeout, Duration::from_secs(2));
     }
 
     #[test]
     fn bad_values_are_refused() {
-        for text in [
-            "",
-            "300",
-            "ms",
-            "s",
-            "-1s",
-            "0ms",
-            "1.5s",
-            "3601s",
-            "99999999999999999999s",
-        ] {
+        for text in ["", "300", "ms", "s", "-1s", "0ms", "1.5s", "3601s", "99999999999999999999s"] {
             assert!(duration(text).is_err(), "{text:?}");
         }
         assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));

@@ -45,17 +45,10 @@ impl Client {
     /// Connects. Connecting, and each call later, may take as long as `patience`.
     pub(crate) async fn connect(address: &str, patience: Duration) -> Result<Self, ClientError> {
         let connect = timeout(patience, TcpStream::connect(address));
-        let stream = connect
-            .await
-            .map_err(|_| ClientError::Timeout(patience))??;
+        let stream = connect.await.map_err(|_| ClientError::Timeout(patience))??;
         stream.set_nodelay(true)?;
         let (buffer, decoder) = (BytesMut::new(), ReplyDecoder::new(MAX_REPLY));
-        Ok(Self {
-            stream,
-            buffer,
-            decoder,
-            patience,
-        })
+        Ok(Self { stream, buffer, decoder, patience })
     }
 
     /// Sends a request and waits for its reply, which may be an error reply.

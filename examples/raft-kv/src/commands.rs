@@ -81,11 +81,7 @@ enum Run {
 }
 
 const fn data(name: &'static str, arity: isize, run: fn(Vec<Bytes>) -> Outcome) -> Command {
-    Command {
-        name,
-        arity,
-        run: Run::Data(run),
-    }
+    Command { name, arity, run: Run::Data(run) }
 }
 
 const fn session(
@@ -93,11 +89,7 @@ const fn session(
     arity: isize,
     run: fn(&mut Session, Vec<Bytes>) -> Outcome,
 ) -> Command {
-    Command {
-        name,
-        arity,
-        run: Run::Session(run),
-    }
+    Command { name, arity, run: Run::Session(run) }
 }
 
 /// All commands. Those that a busy client sends most come first: the search is linear.
@@ -137,9 +129,8 @@ pub(crate) fn interpret(session: &mut Session, request: Request) -> Outcome {
     let mut request = request.into_iter();
     let name = request.next().unwrap_or_default();
     let arguments: Vec<Bytes> = request.collect();
-    let command = COMMANDS
-        .iter()
-        .find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()));
+    let command =
+        COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()));
     let Some(command) = command else {
         return Err(unknown(&name, &arguments));
     };
@@ -147,11 +138,7 @@ pub(crate) fn interpret(session: &mut Session, request: Request) -> Outcome {
     if words < minimum || (command.arity > 0 && words > minimum) {
         return Err(CommandError::Arity(command.name));
     }
-    if let Some(large) = arguments
-        .iter()
-        .map(Bytes::len)
-        .find(|length| *length > MAX_VALUE)
-    {
+    if let Some(large) = arguments.iter().map(Bytes::len).find(|length| *length > MAX_VALUE) {
         return Err(CommandError::ArgumentTooLarge(large));
     }
     match command.run {
@@ -169,10 +156,7 @@ fn unknown(name: &[u8], arguments: &[Bytes]) -> CommandError {
         }
         shown.push_str(&format!("'{}' ", excerpt(argument, ROOM - shown.len())));
     }
-    CommandError::UnknownCommand {
-        name: excerpt(name, ROOM),
-        arguments: shown,
-    }
+    CommandError::UnknownCommand { name: excerpt(name, ROOM), arguments: shown }
 }
 
 /// The beginning of an argument, for an error message.

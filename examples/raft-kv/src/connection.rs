@@ -96,9 +96,7 @@ impl Connection {
     /// with unread input would reset the connection and could destroy the reply on its way.
     async fn cut_off(mut self, error: ProtocolError) -> Result<(), ConnectionError> {
         let error = ConnectionError::from(error);
-        self.pipeline
-            .answer(Response::error(format!("ERR {error}")))
-            .await?;
+        self.pipeline.answer(Response::error(format!("ERR {error}"))).await?;
         let farewell = async {
             self.flush().await?;
             self.stream.shutdown().await?;

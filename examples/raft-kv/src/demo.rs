@@ -36,10 +36,7 @@ const INTERRUPTED: u8 = 130;
 #[derive(Debug, Error)]
 pub(crate) enum DemoError {
     #[error("can't {action}")]
-    Io {
-        action: &'static str,
-        source: io::Error,
-    },
+    Io { action: &'static str, source: io::Error },
     #[error("node {id} has exited by itself{log}")]
     Exited { id: u64, log: String },
     #[error("{what} took longer than {PATIENCE:?}{log}")]
@@ -81,16 +78,10 @@ async fn play(
     screen: &Screen,
     cluster: &mut Cluster,
 ) -> Result<ExitCode, DemoError> {
-    screen.say(&format!(
-        "Starting three servers with data in {}.",
-        cluster.directory().display()
-    ));
+    screen.say(&format!("Starting three servers with data in {}.", cluster.directory().display()));
     cluster.start()?;
     for node in cluster.nodes() {
-        screen.say(&format!(
-            "  node {} serves clients on {}",
-            node.id, node.client
-        ));
+        screen.say(&format!("  node {} serves clients on {}", node.id, node.client));
     }
     let (leader, term) = cluster.leader().await?;
     screen.say(&format!("Node {leader} leads in term {term}."));
@@ -111,17 +102,10 @@ async fn play(
     if acknowledged == 0 {
         return Err(DemoError::Nothing);
     }
-    screen.say(&format!(
-        "Reading {} writes back from every node.",
-        HumanCount(acknowledged)
-    ));
+    screen.say(&format!("Reading {} writes back from every node.", HumanCount(acknowledged)));
     let lost = verify::lost(cluster.nodes(), &account.writes).await?;
     screen.summary(&account, lost);
-    Ok(if lost == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What happens while the clients write.
@@ -152,9 +136,7 @@ async fn kill_and_restart(
     cluster.start()?;
     let entries = cluster.catch_up(victim).await?;
     let took = restarted.elapsed();
-    screen.say(&format!(
-        "Restarted node {victim}. It had all {entries} entries after {took:.1?}."
-    ));
+    screen.say(&format!("Restarted node {victim}. It had all {entries} entries after {took:.1?}."));
     third(3).await;
     Ok(())
 }

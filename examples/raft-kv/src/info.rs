@@ -28,10 +28,7 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn report(facts: &Facts<'_>, sections: &[String]) -> String {
     let all = ["all", "default", "everything"];
     let wanted = |name: &str| {
-        sections.is_empty()
-            || sections
-                .iter()
-                .any(|s| s == name || all.contains(&s.as_str()))
+        sections.is_empty() || sections.iter().any(|s| s == name || all.contains(&s.as_str()))
     };
     let mut parts = Vec::new();
     if wanted("server") {
@@ -39,9 +36,7 @@ pub(crate) fn report(facts: &Facts<'_>, sections: &[String]) -> String {
     }
     if wanted("clients") {
         let (clients, most) = (facts.clients, facts.max_clients);
-        parts.push(format!(
-            "# Clients\r\nconnected_clients:{clients}\r\nmaxclients:{most}\r\n"
-        ));
+        parts.push(format!("# Clients\r\nconnected_clients:{clients}\r\nmaxclients:{most}\r\n"));
     }
     if wanted("raft") {
         parts.push(raft(facts));
@@ -118,10 +113,8 @@ pub(crate) struct RaftReport {
 
 impl RaftReport {
     pub(crate) fn parse(text: &str) -> Result<Self, ReportError> {
-        let pairs: BTreeMap<&str, &str> = text
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .collect();
+        let pairs: BTreeMap<&str, &str> =
+            text.lines().filter_map(|line| line.split_once(':')).collect();
         let word = |name| pairs.get(name).copied().ok_or(ReportError(name));
         let number = |name| word(name)?.parse().map_err(|_| ReportError(name));
         let leader = match word("leader")? {
@@ -163,24 +156,15 @@ mod tests {
         assert_eq!((report.id, report.term, report.leader), (2, 3, Some(1)));
         assert_eq!((report.commit, report.applied, report.last), (10, 9, 11));
         assert!(!report.leads());
-        let peers = [
-            (1, "address 127.0.0.1:7101, matched 8"),
-            (2, "address [::1]:7102"),
-        ];
-        assert_eq!(
-            report.peers,
-            peers.map(|(id, text)| (id, text.to_owned())).into()
-        );
+        let peers = [(1, "address 127.0.0.1:7101, matched 8"), (2, "address [::1]:7102")];
+        assert_eq!(report.peers, peers.map(|(id, text)| (id, text.to_owned())).into());
         let headless = RaftReport::parse(&TEXT.replace("leader:1", "leader:none")).unwrap();
         assert_eq!(headless.leader, None);
     }
 
     #[test]
     fn a_report_of_another_server_is_an_error_that_names_what_is_missing() {
-        assert_eq!(
-            RaftReport::parse("# Server\r\nredis_version:7"),
-            Err(ReportError("leader"))
-        );
+        assert_eq!(RaftReport::parse("# Server\r\nredis_version:7"), Err(ReportError("leader")));
         let broken = TEXT.replace("term:3", "term:x");
         assert_eq!(RaftReport::parse(&broken), Err(ReportError("term")));
     }

@@ -139,9 +139,7 @@ impl Pipeline {
             return self.skip(writes.len());
         }
         match self.shared.backend().write(writes).await {
-            Ok(replies) => replies
-                .into_iter()
-                .try_for_each(|reply| self.push(reply.into())),
+            Ok(replies) => replies.into_iter().try_for_each(|reply| self.push(reply.into())),
             Err(trouble) => self.fail(&trouble, writes.len()),
         }
     }
@@ -154,9 +152,7 @@ impl Pipeline {
             match self.shared.backend().read(reads).await {
                 Ok(replies) => {
                     reads = reads.get(replies.len()..).unwrap_or_default();
-                    replies
-                        .into_iter()
-                        .try_for_each(|reply| self.push(reply.into()))?;
+                    replies.into_iter().try_for_each(|reply| self.push(reply.into()))?;
                 }
                 Err(trouble) => return self.fail(&trouble, reads.len()),
             }
@@ -192,10 +188,9 @@ impl From<Reply> for Response {
                 Self::Array(values.into_iter().map(value).collect())
             }
             Reply::Keys(keys) => Self::Array(keys.into_iter().map(Self::Bulk).collect()),
-            Reply::Scanned { cursor, keys } => Self::Array(vec![
-                Self::text(cursor.to_string()),
-                Reply::Keys(keys).into(),
-            ]),
+            Reply::Scanned { cursor, keys } => {
+                Self::Array(vec![Self::text(cursor.to_string()), Reply::Keys(keys).into()])
+            }
             Reply::Failed(failure) => Self::error(failure),
         }
     }

@@ -57,9 +57,7 @@ pub(crate) struct RequestDecoder {
 
 impl Default for RequestDecoder {
     fn default() -> Self {
-        Self {
-            scanner: FrameScanner::new(MAX_REQUEST),
-        }
+        Self { scanner: FrameScanner::new(MAX_REQUEST) }
     }
 }
 
@@ -89,11 +87,9 @@ impl RequestDecoder {
             return Ok(None);
         }
         match decode_bytes_mut(buffer)? {
-            Some((Resp2Frame::Array(elements), ..)) => elements
-                .into_iter()
-                .map(argument)
-                .collect::<Result<_, _>>()
-                .map(Some),
+            Some((Resp2Frame::Array(elements), ..)) => {
+                elements.into_iter().map(argument).collect::<Result<_, _>>().map(Some)
+            }
             Some(_) => Ok(Some(Request::new())),
             None => Ok(None),
         }
@@ -124,9 +120,7 @@ fn inline(buffer: &mut BytesMut) -> Result<Option<Request>, ProtocolError> {
     if line.iter().any(|byte| matches!(byte, b'"' | b'\'')) {
         return Err(ProtocolError::Quotes);
     }
-    let words = line
-        .split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty());
+    let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let request: Request = words.map(|word| line.slice_ref(word)).collect();
     match request.first() {
         Some(name) if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") => {
@@ -145,9 +139,7 @@ pub(crate) struct ReplyDecoder {
 impl ReplyDecoder {
     /// Reads replies of at most `limit` bytes. Arrays inside of arrays are refused.
     pub(crate) const fn new(limit: usize) -> Self {
-        Self {
-            scanner: FrameScanner::new(limit),
-        }
+        Self { scanner: FrameScanner::new(limit) }
     }
 
     /// Takes the next reply from the front of `buffer`, or nothing when more bytes are needed.
@@ -190,10 +182,7 @@ impl Response {
 
     /// An error. Its text becomes one line, so that no argument that it quotes can end the reply.
     pub(crate) fn error(text: impl ToString) -> Self {
-        Self::Error(
-            text.to_string()
-                .replace(|letter: char| letter.is_control(), " "),
-        )
+        Self::Error(text.to_string().replace(|letter: char| letter.is_control(), " "))
     }
 
     pub(crate) fn text(text: impl Into<Bytes>) -> Self {
@@ -224,9 +213,7 @@ impl Response {
                 Resp2Frame::Array(items.into_iter().map(Self::into_resp2).collect())
             }
             Self::Map(pairs) => {
-                let flat = pairs
-                    .into_iter()
-                    .flat_map(|(name, value)| [Self::text(name), value]);
+                let flat = pairs.into_iter().flat_map(|(name, value)| [Self::text(name), value]);
                 Resp2Frame::Array(flat.map(Self::into_resp2).collect())
             }
         }
@@ -235,14 +222,10 @@ impl Response {
     fn into_resp3(self) -> Resp3Frame {
         let attributes = None;
         match self {
-            Self::Simple(text) => Resp3Frame::SimpleString {
-                data: Bytes::from_static(text.as_bytes()),
-                attributes,
-            },
-            Self::Error(text) => Resp3Frame::SimpleError {
-                data: text.into(),
-                attributes,
-            },
+            Self::Simple(text) => {
+                Resp3Frame::SimpleString { data: Bytes::from_static(text.as_bytes()), attributes }
+            }
+            Self::Error(text) => Resp3Frame::SimpleError { data: text.into(), attributes },
             Self::Integer(data) => Resp3Frame::Number { data, attributes },
             Self::Bulk(data) => Resp3Frame::BlobString { data, attributes },
             Self::Text(text) => Resp3Frame::VerbatimString {
@@ -258,10 +241,7 @@ impl Response {
             Self::Map(pairs) => {
                 let pair =
                     |(name, value): (_, Self)| (Self::text(name).into_resp3(), value.into_resp3());
-                Resp3Frame::Map {
-                    data: pairs.into_iter().map(pair).collect(),
-                    attributes,
-                }
+                Resp3Frame::Map { data: pairs.into_iter().map(pair).collect(), attributes }
             }
         }
     }

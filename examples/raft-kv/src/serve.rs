@@ -36,10 +36,7 @@ pub(crate) enum ServeError {
 pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     log_to_stderr(args.log_level);
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
-    let listen = |source| ServeError::Listen {
-        address: args.client.clone(),
-        source,
-    };
+    let listen = |source| ServeError::Listen { address: args.client.clone(), source };
     let listener = TcpListener::bind(&args.client).await.map_err(listen)?;
     let log = FileLog::open(&args.data_dir)?;
     // Whatever comes in one request fits in one command.
@@ -49,9 +46,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     for (id, address) in &args.peers {
         settings = settings.peer(*id, address);
     }
-    let mut node = Node::start(settings, log, Store::default())
-        .await
-        .map_err(ServeError::Start)?;
+    let mut node = Node::start(settings, log, Store::default()).await.map_err(ServeError::Start)?;
     let handle = node.handle();
     let options = ServerOptions {
         patience: args.request_timeout,
@@ -72,12 +67,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
             };
             server.run(stop).await;
         }
-        Err(source) => {
-            outcome = Err(ServeError::Listen {
-                address: args.client,
-                source,
-            })
-        }
+        Err(source) => outcome = Err(ServeError::Listen { address: args.client, source }),
     }
     handle.shutdown().await;
     outcome

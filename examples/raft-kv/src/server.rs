@@ -61,13 +61,7 @@ impl Shared {
             max_clients: self.options.max_clients,
             id: self.options.id,
             peers: &self.options.peers,
-            status: self
-                .backend
-                .handle()
-                .status()
-                .await
-                .ok()
-                .map(|status| status.raft),
+            status: self.backend.handle().status().await.ok().map(|status| status.raft),
         };
         info::report(&facts, sections)
     }
@@ -93,10 +87,7 @@ impl Server {
             started: Instant::now(),
             clients: AtomicUsize::new(0),
         };
-        Ok(Self {
-            listener,
-            shared: Arc::new(shared),
-        })
+        Ok(Self { listener, shared: Arc::new(shared) })
     }
 
     /// Where clients connect.
@@ -132,9 +123,7 @@ impl Server {
                     }
                 },
             }
-            self.shared
-                .clients
-                .store(connections.len(), Ordering::Relaxed);
+            self.shared.clients.store(connections.len(), Ordering::Relaxed);
         }
         drop(self.listener);
         stopping.send_replace(true);

@@ -16,26 +16,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub(crate) enum StatusError {
     #[error("can't ask {address}")]
-    Ask {
-        address: String,
-        source: ClientError,
-    },
+    Ask { address: String, source: ClientError },
     #[error("can't print the answer")]
     Print(#[from] io::Error),
 }
 
 /// Asks the node and prints what it says.
 pub(crate) async fn run(args: &StatusArgs) -> Result<(), StatusError> {
-    let ask = async {
-        Client::connect(&args.client, PATIENCE)
-            .await?
-            .report()
-            .await
-    };
-    let failed = |source| StatusError::Ask {
-        address: args.client.clone(),
-        source,
-    };
+    let ask = async { Client::connect(&args.client, PATIENCE).await?.report().await };
+    let failed = |source| StatusError::Ask { address: args.client.clone(), source };
     let report = ask.await.map_err(failed)?;
     Ok(io::stdout().write_all(describe(&report).as_bytes())?)
 }

@@ -34,16 +34,9 @@ impl Store {
     /// Carries out one write.
     pub fn write(&mut self, write: Write) -> Reply {
         match write {
-            Write::Set {
-                key,
-                value,
-                condition,
-                answer,
-            } => self.set(key, value, condition, answer),
+            Write::Set { key, value, condition, answer } => self.set(key, value, condition, answer),
             Write::SetMany(pairs) => {
-                let pairs = pairs
-                    .into_iter()
-                    .map(|(key, value)| (Place::of(key), value));
+                let pairs = pairs.into_iter().map(|(key, value)| (Place::of(key), value));
                 self.entries.extend(pairs);
                 Reply::Ok
             }
@@ -67,18 +60,14 @@ impl Store {
         match read {
             Read::Get(key) => self.get(key).cloned().map_or(Reply::Nil, Reply::Value),
             Read::GetMany(keys) => self.get_many(keys),
-            Read::Exists(keys) => count(
-                keys.into_iter()
-                    .filter(|key| self.get(key.clone()).is_some())
-                    .count(),
-            ),
+            Read::Exists(keys) => {
+                count(keys.into_iter().filter(|key| self.get(key.clone()).is_some()).count())
+            }
             Read::Length(key) => count(self.get(key).map_or(0, Bytes::len)),
             Read::Keys(pattern) => scan::keys(&self.entries, &pattern),
-            Read::Scan {
-                cursor,
-                pattern,
-                count,
-            } => scan::step(&self.entries, cursor, pattern.as_deref(), count),
+            Read::Scan { cursor, pattern, count } => {
+                scan::step(&self.entries, cursor, pattern.as_deref(), count)
+            }
             Read::Size => count(self.entries.len()),
         }
     }

@@ -1,8 +1,5 @@
 //! The demo as a user runs it, shorter than usual.
-#![expect(
-    clippy::unwrap_used,
-    reason = "what goes wrong in a test fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails the test")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -36,12 +33,7 @@ impl Demo {
             .spawn()
             .unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
-        let mut demo = Self {
-            process,
-            output,
-            files,
-            servers: Vec::new(),
-        };
+        let mut demo = Self { process, output, files, servers: Vec::new() };
         loop {
             let line = demo.line();
             if let Some((_, address)) = line.split_once(" serves clients on ") {
@@ -56,19 +48,13 @@ impl Demo {
 
     fn line(&mut self) -> String {
         let mut line = String::new();
-        assert!(
-            self.output.read_line(&mut line).unwrap() > 0,
-            "the demo ended too soon"
-        );
+        assert!(self.output.read_line(&mut line).unwrap() > 0, "the demo ended too soon");
         line.trim_end().to_owned()
     }
 
     fn signal(&self, name: &str) {
         let id = self.process.id().to_string();
-        let sent = Command::new("kill")
-            .args(["-s", name, &id])
-            .status()
-            .unwrap();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().unwrap();
         assert!(sent.success());
     }
 
@@ -81,11 +67,7 @@ impl Demo {
     /// Waits until no server takes connections any more.
     fn wait_until_servers_are_gone(&self) {
         let started = Instant::now();
-        while self
-            .servers
-            .iter()
-            .any(|server| TcpStream::connect(server).is_ok())
-        {
+        while self.servers.iter().any(|server| TcpStream::connect(server).is_ok()) {
             assert!(started.elapsed() < HANG, "a server is still there");
             thread::sleep(Duration::from_millis(20));
         }
@@ -113,9 +95,7 @@ fn the_demo_loses_nothing_and_leaves_nothing_behind() {
     for part in ["with SIGKILL", "leads now", "Restarted node"] {
         assert!(output.contains(part), "{part:?} is missing in\n{output}");
     }
-    let lost = lines
-        .iter()
-        .find_map(|line| line.trim().strip_prefix("acknowledged writes lost"));
+    let lost = lines.iter().find_map(|line| line.trim().strip_prefix("acknowledged writes lost"));
     assert_eq!(lost.map(str::trim), Some("0"), "{output}");
     demo.wait_until_servers_are_gone();
     assert_eq!(demo.left_files(), 0);

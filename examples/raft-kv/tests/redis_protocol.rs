@@ -31,10 +31,7 @@ async fn commands_on_keys_answer_like_redis() {
         ("GETSET k a", "$1\r\nx\r\n"),
         ("GETSET k3 b", "$-1\r\n"),
         ("MSET a 1 b 2", "+OK\r\n"),
-        (
-            "MSET a 1 b",
-            "-ERR wrong number of arguments for 'mset' command\r\n",
-        ),
+        ("MSET a 1 b", "-ERR wrong number of arguments for 'mset' command\r\n"),
         ("MGET a none b", "*3\r\n$1\r\n1\r\n$-1\r\n$1\r\n2\r\n"),
         ("EXISTS a b none a", ":3\r\n"),
         ("DEL a none a", ":1\r\n"),
@@ -51,16 +48,10 @@ async fn commands_on_keys_answer_like_redis() {
         ("INCRBY n x", wrong_number),
         ("SET n 9223372036854775807", "+OK\r\n"),
         ("INCR n", "-ERR increment or decrement would overflow\r\n"),
-        (
-            "DECRBY n -9223372036854775808",
-            "-ERR decrement would overflow\r\n",
-        ),
+        ("DECRBY n -9223372036854775808", "-ERR decrement would overflow\r\n"),
         ("DBSIZE", ":6\r\n"),
         ("KEYS k3*", "*1\r\n$2\r\nk3\r\n"),
-        (
-            "SCAN 0 MATCH k[3-9] COUNT 100",
-            "*2\r\n$1\r\n0\r\n*1\r\n$2\r\nk3\r\n",
-        ),
+        ("SCAN 0 MATCH k[3-9] COUNT 100", "*2\r\n$1\r\n0\r\n*1\r\n$2\r\nk3\r\n"),
         ("SCAN x", "-ERR invalid cursor\r\n"),
         ("FLUSHALL", "+OK\r\n"),
         ("DBSIZE", ":0\r\n"),
@@ -82,10 +73,7 @@ async fn commands_on_the_connection_answer_like_redis() {
         ("PING", "+PONG\r\n"),
         ("PING hi", "$2\r\nhi\r\n"),
         ("ECHO hi", "$2\r\nhi\r\n"),
-        (
-            "ECHO",
-            "-ERR wrong number of arguments for 'echo' command\r\n",
-        ),
+        ("ECHO", "-ERR wrong number of arguments for 'echo' command\r\n"),
         ("SELECT 0", "+OK\r\n"),
         ("SELECT 1", "-ERR DB index is out of range\r\n"),
         ("COMMAND", "*0\r\n"),
@@ -96,20 +84,11 @@ async fn commands_on_the_connection_answer_like_redis() {
         ("CLIENT GETNAME", "$2\r\nme\r\n"),
         ("CLIENT SETINFO LIB-NAME x", "+OK\r\n"),
         ("CLIENT ID", ":1\r\n"),
-        (
-            "CLIENT NONE",
-            "-ERR unknown subcommand 'none' of 'client'\r\n",
-        ),
+        ("CLIENT NONE", "-ERR unknown subcommand 'none' of 'client'\r\n"),
         ("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"),
-        (
-            "CONFIG GET appendonly",
-            "*2\r\n$10\r\nappendonly\r\n$3\r\nyes\r\n",
-        ),
+        ("CONFIG GET appendonly", "*2\r\n$10\r\nappendonly\r\n$3\r\nyes\r\n"),
         ("CONFIG GET none", "*0\r\n"),
-        (
-            "NONE a",
-            "-ERR unknown command 'NONE', with args beginning with: 'a' \r\n",
-        ),
+        ("NONE a", "-ERR unknown command 'NONE', with args beginning with: 'a' \r\n"),
         ("QUIT", "+OK\r\n"),
     ] {
         client.ask(request, reply).await;
@@ -124,30 +103,16 @@ async fn info_shows_how_the_node_stands() {
     let mut client = server.connect().await;
     client.ask("SET k v", "+OK\r\n").await;
     client.send("INFO raft\r\n").await;
-    let length: usize = client
-        .line()
-        .await
-        .strip_prefix('$')
-        .unwrap()
-        .parse()
-        .unwrap();
+    let length: usize = client.line().await.strip_prefix('$').unwrap().parse().unwrap();
     let mut text = vec![0; length];
     client.0.read_exact(&mut text).await.unwrap();
     let text = String::from_utf8(text).unwrap();
     for line in ["# Raft", "id:1", "role:leader", "leader:1", "peers:1"] {
-        assert!(
-            text.lines().any(|found| found == line),
-            "{line} is missing in {text}"
-        );
+        assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
     }
     for name in ["term", "commit", "applied"] {
-        let value = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        assert!(
-            value.unwrap().parse::<u64>().unwrap() >= 1,
-            "{name} in {text}"
-        );
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        assert!(value.unwrap().parse::<u64>().unwrap() >= 1, "{name} in {text}");
     }
     server.stop().await;
 }
@@ -156,9 +121,7 @@ async fn info_shows_how_the_node_stands() {
 async fn hello_switches_to_resp3_and_back() {
     let server = TestServer::alone().await;
     let mut client = server.connect().await;
-    client
-        .ask("HELLO 4", "-NOPROTO unsupported protocol version\r\n")
-        .await;
+    client.ask("HELLO 4", "-NOPROTO unsupported protocol version\r\n").await;
     client.ask("GET none", "$-1\r\n").await;
     client.send("HELLO 3 SETNAME me\r\n").await;
     assert_eq!(client.line().await, "%7");
@@ -173,24 +136,14 @@ async fn hello_switches_to_resp3_and_back() {
         }
         fields.push((name, value));
     }
-    for field in [
-        ("server", "raft-kv"),
-        ("proto", ":3"),
-        ("id", ":1"),
-        ("modules", "*0"),
-    ] {
+    for field in [("server", "raft-kv"), ("proto", ":3"), ("id", ":1"), ("modules", "*0")] {
         let field = (field.0.to_owned(), field.1.to_owned());
-        assert!(
-            fields.contains(&field),
-            "{field:?} is missing in {fields:?}"
-        );
+        assert!(fields.contains(&field), "{field:?} is missing in {fields:?}");
     }
     client.ask("CLIENT GETNAME", "$2\r\nme\r\n").await;
     client.ask("GET none", "_\r\n").await;
     client.ask("MGET none", "*1\r\n_\r\n").await;
-    client
-        .ask("CONFIG GET save", "%1\r\n$4\r\nsave\r\n$0\r\n\r\n")
-        .await;
+    client.ask("CONFIG GET save", "%1\r\n$4\r\nsave\r\n$0\r\n\r\n").await;
     client.send("HELLO 2\r\n").await;
     assert_eq!(client.line().await, "*14");
     server.stop().await;
@@ -285,10 +238,7 @@ async fn malformed_input_closes_that_connection_only() {
         ("*1\r\n$-1\r\n", "invalid bulk length"),
         ("*1\r\n$1000000000\r\n", "more than 4194304 bytes"),
         ("*1\r\n$4\r\nPING??", "expected CRLF behind a bulk string"),
-        (
-            "GET / HTTP/1.1\r\nHost: x\r\n",
-            "this is not an HTTP server",
-        ),
+        ("GET / HTTP/1.1\r\nHost: x\r\n", "this is not an HTTP server"),
     ] {
         let mut client = server.connect().await;
         // The requests before are answered as always.
@@ -297,9 +247,7 @@ async fn malformed_input_closes_that_connection_only() {
         if input.starts_with("GET") {
             client.line().await;
         }
-        client
-            .expect(format!("-ERR Protocol error: {error}\r\n"), input)
-            .await;
+        client.expect(format!("-ERR Protocol error: {error}\r\n"), input).await;
         client.expect_end().await;
         bystander.ask("GET k", "$1\r\nv\r\n").await;
     }
@@ -313,19 +261,13 @@ async fn a_client_that_sends_far_too_much_can_still_read_why_it_was_cut_off() {
     let (mut reader, mut writer) = client.0.into_split();
     let giant = 2 * MAX_REQUEST;
     let sending = tokio::spawn(async move {
-        writer
-            .write_all(format!("*1\r\n${giant}\r\n").as_bytes())
-            .await
-            .unwrap();
+        writer.write_all(format!("*1\r\n${giant}\r\n").as_bytes()).await.unwrap();
         // The server may close before all of it is sent.
         let _ = writer.write_all(&vec![b'x'; giant]).await;
         drop(writer);
     });
     let mut reply = Vec::new();
-    timeout(HANG, reader.read_to_end(&mut reply))
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(HANG, reader.read_to_end(&mut reply)).await.unwrap().unwrap();
     assert_eq!(
         String::from_utf8(reply).unwrap(),
         "-ERR Protocol error: more than 4194304 bytes\r\n"
@@ -347,9 +289,7 @@ async fn without_a_quorum_every_request_gets_an_error_in_bounded_time() {
     }
     // A pipeline does not wait once for each of its requests, and still answers every one of them.
     let rounds = 1000;
-    client
-        .send("SET k v\r\nGET k\r\nPING\r\n".repeat(rounds))
-        .await;
+    client.send("SET k v\r\nGET k\r\nPING\r\n".repeat(rounds)).await;
     for _ in 0..rounds {
         assert!(client.line().await.starts_with("-CLUSTERDOWN "));
         assert!(client.line().await.starts_with("-CLUSTERDOWN "));
@@ -366,9 +306,7 @@ async fn a_client_too_many_is_told_so() {
     let mut first = server.connect().await;
     first.ask("PING", "+PONG\r\n").await;
     let mut second = server.connect().await;
-    second
-        .expect("-ERR max number of clients reached\r\n", "connecting")
-        .await;
+    second.expect("-ERR max number of clients reached\r\n", "connecting").await;
     second.expect_end().await;
     first.ask("PING", "+PONG\r\n").await;
     server.stop().await;

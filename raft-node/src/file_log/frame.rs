@@ -71,10 +71,7 @@ pub(super) fn parse(bytes: &[u8], salt: u32) -> Result<Frame<'_>, &'static str> 
     if checksum(salt, payload) != header.payload_crc {
         return Err("the content of a frame does not fit its checksum");
     }
-    Ok(Frame {
-        stamp: header.stamp,
-        payload,
-    })
+    Ok(Frame { stamp: header.stamp, payload })
 }
 
 /// Whether an undamaged header in `bytes`, at any aligned place, says that the frame `number` was
@@ -114,25 +111,17 @@ fn encode_header(salt: u32, stamp: Stamp, payload: &[u8]) -> [u8; HEADER_BYTES] 
 }
 
 fn parse_header(bytes: &[u8], salt: u32) -> Option<Header> {
-    let (mut checked, mut crc) = bytes
-        .get(..HEADER_BYTES)?
-        .split_at_checked(HEADER_BYTES - 4)?;
+    let (mut checked, mut crc) = bytes.get(..HEADER_BYTES)?.split_at_checked(HEADER_BYTES - 4)?;
     // The magic number comes first because it is cheap: a search asks this at every aligned place.
     if checked.get(..4)? != MAGIC.to_le_bytes() || checksum(salt, checked) != crc.get_u32_le() {
         return None;
     }
     checked.advance(4);
     let payload_len = checked.try_get_u32_le().ok()?;
-    let stamp = Stamp {
-        number: checked.try_get_u64_le().ok()?,
-        synced: checked.try_get_u64_le().ok()?,
-    };
+    let stamp =
+        Stamp { number: checked.try_get_u64_le().ok()?, synced: checked.try_get_u64_le().ok()? };
     let payload_crc = checked.try_get_u32_le().ok()?;
-    (stamp.synced <= stamp.number).then_some(Header {
-        stamp,
-        payload_len,
-        payload_crc,
-    })
+    (stamp.synced <= stamp.number).then_some(Header { stamp, payload_len, payload_crc })
 }
 
 #[cfg(test)]
@@ -144,9 +133,7 @@ mod tests {
     fn frame(number: u64, synced: u64, payload: &[u8]) -> Vec<u8> {
         let mut buffer = Vec::new();
         let stamp = Stamp { number, synced };
-        append(&mut buffer, SALT, stamp, |out| {
-            out.extend_from_slice(payload)
-        });
+        append(&mut buffer, SALT, stamp, |out| out.extend_from_slice(payload));
         buffer
     }
 
@@ -158,16 +145,7 @@ mod tests {
             assert_eq!(bytes.len() as u64, frame_bytes(len as u64));
             assert_eq!(bytes.len() % ALIGNMENT, 0);
             let read = parse(&bytes, SALT).unwrap();
-            assert_eq!(
-                read,
-                Frame {
-                    stamp: Stamp {
-                        number: 5,
-                        synced: 3
-                    },
-                    payload: &payload
-                }
-            );
+            assert_eq!(read, Frame { stamp: Stamp { number: 5, synced: 3 }, payload: &payload });
         }
     }
 
@@ -194,14 +172,8 @@ mod tests {
     fn only_a_frame_written_after_the_sync_proves_it() {
         let garbage = [&[0xff; 24][..], &frame(7, 6, b"later")].concat();
         assert!(proves_synced(&garbage, SALT, 5));
-        assert!(
-            !proves_synced(&garbage, SALT, 6),
-            "frame 6 was still under way"
-        );
-        assert!(
-            !proves_synced(&garbage[1..], SALT, 5),
-            "a frame begins at an aligned place"
-        );
+        assert!(!proves_synced(&garbage, SALT, 6), "frame 6 was still under way");
+        assert!(!proves_synced(&garbage[1..], SALT, 5), "a frame begins at an aligned place");
         assert!(!proves_synced(&[], SALT, 0));
     }
 }

@@ -138,11 +138,7 @@ fn extend(stretches: &mut Vec<Stretch>, segment: u64, place: Place) {
         last.places.push(place);
         return;
     }
-    stretches.push(Stretch {
-        segment,
-        bytes: place.offset..place.end(),
-        places: vec![place],
-    });
+    stretches.push(Stretch { segment, bytes: place.offset..place.end(), places: vec![place] });
 }
 
 /// [`Entry::size`] of the entry at `place`.
@@ -181,11 +177,7 @@ mod tests {
     }
 
     fn place(offset: u64) -> Place {
-        Place {
-            offset,
-            len: ENTRY_BYTES,
-            crc: 0,
-        }
+        Place { offset, len: ENTRY_BYTES, crc: 0 }
     }
 
     #[test]

@@ -93,9 +93,7 @@ pub struct FileLogOptions {
 
 impl Default for FileLogOptions {
     fn default() -> Self {
-        Self {
-            segment_bytes: DEFAULT_SEGMENT_BYTES,
-        }
+        Self { segment_bytes: DEFAULT_SEGMENT_BYTES }
     }
 }
 
@@ -124,14 +122,7 @@ impl FileLogOptions {
         let lock = lock(dir)?;
         let (index, writer) = recover::recover(dir, self.segment_bytes)?;
         let reader = Reader::new(dir.to_owned());
-        Ok(FileLog {
-            dir: dir.to_owned(),
-            index,
-            writer,
-            reader,
-            poisoned: false,
-            _lock: lock,
-        })
+        Ok(FileLog { dir: dir.to_owned(), index, writer, reader, poisoned: false, _lock: lock })
     }
 }
 
@@ -172,18 +163,14 @@ impl FileLog {
 
     fn check_usable(&self) -> Result<(), StoreError> {
         if self.poisoned {
-            return Err(StoreError::Poisoned {
-                path: self.dir.clone(),
-            });
+            return Err(StoreError::Poisoned { path: self.dir.clone() });
         }
         Ok(())
     }
 
     fn write_and_sync(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         for write in writes.iter().filter(|write| !record::is_empty(write)) {
-            self.index
-                .check(write)
-                .map_err(|what| StoreError::OutOfOrder { what })?;
+            self.index.check(write).map_err(|what| StoreError::OutOfOrder { what })?;
             let (segment, places) = self.writer.add(write, self.index.hard_state())?;
             self.index.apply(write, segment, &places);
         }
@@ -238,9 +225,7 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .map_err(segment::failed("create", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse {
-            path: dir.to_owned(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: dir.to_owned() }),
         Err(TryLockError::Error(error)) => Err(segment::failed("lock", &path)(error)),
     }
 }
@@ -252,10 +237,7 @@ mod tests {
     use super::*;
 
     fn in_term(term: u64) -> Write {
-        record::of_hard_state(HardState {
-            term: Term::new(term).unwrap(),
-            vote: None,
-        })
+        record::of_hard_state(HardState { term: Term::new(term).unwrap(), vote: None })
     }
 
     /// Makes `append` fail once on a log whose file is exchanged for `broken`, and then checks that
@@ -265,19 +247,14 @@ mod tests {
         let mut log = FileLog::open(dir.path()).unwrap();
         log.append(&[in_term(1)]).unwrap();
         let healthy = log.writer.tail().swap_file(broken);
-        assert!(matches!(
-            log.append(&[in_term(2)]),
-            Err(StoreError::Io { .. })
-        ));
+        assert!(matches!(log.append(&[in_term(2)]), Err(StoreError::Io { .. })));
         log.writer.tail().swap_file(healthy);
 
         let poisoned = |error| matches!(error, StoreError::Poisoned { .. });
         assert!(poisoned(log.append(&[in_term(2)]).unwrap_err()));
         assert!(poisoned(log.append(&[]).unwrap_err()));
         assert!(poisoned(log.restore().unwrap_err()));
-        assert!(poisoned(
-            log.load(LogIndex::ZERO, LogIndex::MAX, 0).unwrap_err()
-        ));
+        assert!(poisoned(log.load(LogIndex::ZERO, LogIndex::MAX, 0).unwrap_err()));
         drop(log);
 
         let restored = FileLog::open(dir.path()).unwrap().restore().unwrap();
@@ -287,19 +264,14 @@ mod tests {
     #[test]
     fn a_new_segment_begins_with_the_newest_hard_state() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = FileLog::options()
-            .segment_bytes(0)
-            .open(dir.path())
-            .unwrap();
+        let mut log = FileLog::options().segment_bytes(0).open(dir.path()).unwrap();
         let mut term = 0;
         while log.writer.tail().sequence() < 3 {
             term += 1;
             log.append(&[in_term(term)]).unwrap();
         }
         let content = log.writer.tail().read().unwrap();
-        let header = segment::Header::decode(dir.path(), &content)
-            .unwrap()
-            .unwrap();
+        let header = segment::Header::decode(dir.path(), &content).unwrap().unwrap();
         let first = &content[segment::HEADER_BYTES as usize..];
         let payload = frame::parse(first, header.salt).unwrap().payload;
         let (write, _) = record::decode(content.slice_ref(payload), 0).unwrap();

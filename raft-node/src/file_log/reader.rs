@@ -34,16 +34,12 @@ impl Reader {
             read_stretch(segment, next, stretch, &mut entries)?;
             next = entries.last().map_or(next, |entry| entry.index.next());
         }
-        Entries::new(entries).ok_or(StoreError::OutOfOrder {
-            what: "the stored entries do not follow each other",
-        })
+        Entries::new(entries)
+            .ok_or(StoreError::OutOfOrder { what: "the stored entries do not follow each other" })
     }
 
     fn segment(&mut self, sequence: u64) -> Result<&Segment, StoreError> {
-        let open = self
-            .open
-            .take()
-            .filter(|segment| segment.sequence() == sequence);
+        let open = self.open.take().filter(|segment| segment.sequence() == sequence);
         let segment = match open {
             Some(segment) => segment,
             None => Segment::open(&self.dir, sequence)?,

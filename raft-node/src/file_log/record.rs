@@ -42,10 +42,7 @@ pub(super) fn is_empty(write: &Write) -> bool {
 
 /// A write that sets the hard state and nothing else.
 pub(super) fn of_hard_state(hard_state: HardState) -> Write {
-    Write {
-        hard_state: Some(hard_state),
-        ..nothing()
-    }
+    Write { hard_state: Some(hard_state), ..nothing() }
 }
 
 /// The number of bytes that [`encode`] will append.
@@ -82,11 +79,7 @@ pub(super) fn encode(write: &Write, out: &mut Vec<u8>, base: u64) -> Vec<Place> 
         out.put_u64_le(first.index.get());
         out.put_u32_le(write.entries.len() as u32);
     }
-    write
-        .entries
-        .iter()
-        .map(|entry| encode_entry(entry, out, base))
-        .collect()
+    write.entries.iter().map(|entry| encode_entry(entry, out, base)).collect()
 }
 
 fn encode_entry(entry: &Entry, out: &mut Vec<u8>, base: u64) -> Place {
@@ -101,11 +94,7 @@ fn encode_entry(entry: &Entry, out: &mut Vec<u8>, base: u64) -> Place {
     out.put_u8(kind);
     out.put_slice(command);
     let crc = crc32fast::hash(out.get(start..).unwrap_or_default());
-    Place {
-        offset: base + start as u64,
-        len,
-        crc,
-    }
+    Place { offset: base + start as u64, len, crc }
 }
 
 /// Reads back what [`encode`] wrote, from a payload that begins at `base` in the file. The write
@@ -140,11 +129,7 @@ pub(super) fn decode_entry(index: LogIndex, mut body: Bytes) -> Result<Entry, &'
         COMMAND => Payload::Command(body),
         _ => return Err("an entry of an unknown kind"),
     };
-    Ok(Entry {
-        term,
-        index,
-        payload,
-    })
+    Ok(Entry { term, index, payload })
 }
 
 fn decode_entries(rest: &mut Bytes, end: u64) -> Result<(Entries, Vec<Place>), &'static str> {
@@ -160,11 +145,7 @@ fn decode_entries(rest: &mut Bytes, end: u64) -> Result<(Entries, Vec<Place>), &
         }
         let offset = end - rest.len() as u64;
         let body = rest.split_to(size);
-        places.push(Place {
-            offset,
-            len,
-            crc: crc32fast::hash(&body),
-        });
+        places.push(Place { offset, len, crc: crc32fast::hash(&body) });
         entries.push(decode_entry(index, body)?);
         index = index.next();
     }
@@ -178,10 +159,7 @@ fn decode_hard_state(rest: &mut Bytes) -> Result<HardState, &'static str> {
     let vote = NodeId::new(rest.try_get_u64_le().map_err(|_| SHORT)?);
     match voted {
         0 => Ok(HardState { term, vote: None }),
-        1 => Ok(HardState {
-            term,
-            vote: Some(vote),
-        }),
+        1 => Ok(HardState { term, vote: Some(vote) }),
         _ => Err("a vote that is neither given nor absent"),
     }
 }

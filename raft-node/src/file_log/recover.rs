@@ -18,11 +18,7 @@ pub(super) fn recover(dir: &Path, segment_bytes: u64) -> Result<(Index, Writer),
     for (expected, found) in (1..).zip(&sequences) {
         if expected != *found {
             let path = segment::path_of(dir, expected);
-            return Err(StoreError::Damaged {
-                path,
-                offset: 0,
-                what: "the file is missing",
-            });
+            return Err(StoreError::Damaged { path, offset: 0, what: "the file is missing" });
         }
         let newest = sequences.last() == Some(found);
         scan.read(dir, Segment::open(dir, *found)?, newest)?;
@@ -87,20 +83,12 @@ impl Scan {
         }
         if header.first != self.next {
             return Err(match &self.tail {
-                Some(tail) => tail
-                    .segment
-                    .damaged(tail.end, "frames are missing at the end"),
+                Some(tail) => tail.segment.damaged(tail.end, "frames are missing at the end"),
                 None => segment.damaged(0, "the first segment does not begin with frame zero"),
             });
         }
         let end = segment::HEADER_BYTES;
-        let mut tail = Tail {
-            segment,
-            header,
-            content,
-            end,
-            unproven: None,
-        };
+        let mut tail = Tail { segment, header, content, end, unproven: None };
         self.read_frames(&mut tail, newest)?;
         self.tail = Some(tail);
         Ok(())
@@ -142,10 +130,7 @@ impl Scan {
         let (write, places) = record::decode(payload, base).map_err(damaged)?;
         self.index.check(&write).map_err(damaged)?;
         self.index.apply(&write, tail.segment.sequence(), &places);
-        if tail
-            .unproven
-            .is_some_and(|(number, _)| frame.stamp.synced > number)
-        {
+        if tail.unproven.is_some_and(|(number, _)| frame.stamp.synced > number) {
             tail.unproven = None;
         }
         if !frame.payload.is_empty() && tail.unproven.is_none() {
@@ -178,10 +163,7 @@ impl Tail {
 }
 
 fn tail_of(content: &[u8], offset: u64) -> &[u8] {
-    usize::try_from(offset)
-        .ok()
-        .and_then(|offset| content.get(offset..))
-        .unwrap_or_default()
+    usize::try_from(offset).ok().and_then(|offset| content.get(offset..)).unwrap_or_default()
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

@@ -44,11 +44,7 @@ impl Header {
     /// send can contain something that passes for a frame of this segment.
     pub(super) fn new(sequence: u64, first: u64) -> Self {
         let salt = RandomState::new().hash_one(sequence) as u32;
-        Self {
-            sequence,
-            first,
-            salt,
-        }
+        Self { sequence, first, salt }
     }
 
     fn encode(self) -> Vec<u8> {
@@ -68,9 +64,8 @@ impl Header {
     /// # Errors
     /// `Version` for a header of another version.
     pub(super) fn decode(path: &Path, content: &[u8]) -> Result<Option<Self>, StoreError> {
-        let Some((mut header, mut crc)) = content
-            .get(..HEADER_LEN)
-            .and_then(|header| header.split_at_checked(CRC_AT))
+        let Some((mut header, mut crc)) =
+            content.get(..HEADER_LEN).and_then(|header| header.split_at_checked(CRC_AT))
         else {
             return Ok(None);
         };
@@ -81,20 +76,12 @@ impl Header {
         let found = header.get_u32_le();
         if found != VERSION {
             let path = path.to_owned();
-            return Err(StoreError::Version {
-                path,
-                found,
-                expected: VERSION,
-            });
+            return Err(StoreError::Version { path, found, expected: VERSION });
         }
         let salt = header.get_u32_le();
         let sequence = header.get_u64_le();
         let first = header.get_u64_le();
-        Ok(Some(Self {
-            sequence,
-            first,
-            salt,
-        }))
+        Ok(Some(Self { sequence, first, salt }))
     }
 }
 
@@ -110,32 +97,18 @@ impl Segment {
             .open(&path)
             .map_err(failed("create", &path))?;
         preallocate(&file, capacity).map_err(failed("reserve space for", &path))?;
-        let segment = Self {
-            sequence: header.sequence,
-            path,
-            file,
-        };
+        let segment = Self { sequence: header.sequence, path, file };
         segment.write_at(&header.encode(), 0)?;
-        segment
-            .file
-            .sync_all()
-            .map_err(failed("sync", &segment.path))?;
+        segment.file.sync_all().map_err(failed("sync", &segment.path))?;
         sync_dir(dir)?;
         Ok(segment)
     }
 
     pub(super) fn open(dir: &Path, sequence: u64) -> Result<Self, StoreError> {
         let path = path_of(dir, sequence);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(failed("open", &path))?;
-        Ok(Self {
-            sequence,
-            path,
-            file,
-        })
+        let file =
+            OpenOptions::new().read(true).write(true).open(&path).map_err(failed("open", &path))?;
+        Ok(Self { sequence, path, file })
     }
 
     pub(super) fn sequence(&self) -> u64 {
@@ -170,9 +143,7 @@ impl Segment {
     }
 
     pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), StoreError> {
-        self.file
-            .write_all_at(bytes, offset)
-            .map_err(failed("write", &self.path))
+        self.file.write_all_at(bytes, offset).map_err(failed("write", &self.path))
     }
 
     pub(super) fn sync(&self) -> Result<(), StoreError> {
@@ -181,11 +152,7 @@ impl Segment {
 
     /// The error for content that does not read as it was written.
     pub(super) fn damaged(&self, offset: u64, what: &'static str) -> StoreError {
-        StoreError::Damaged {
-            path: self.path.clone(),
-            offset,
-            what,
-        }
+        StoreError::Damaged { path: self.path.clone(), offset, what }
     }
 
     /// Exchanges the file for another, so that a test can make writes and syncs fail.
@@ -229,27 +196,18 @@ pub(super) fn create_dir(dir: &Path) -> Result<PathBuf, StoreError> {
     let dir = std::path::absolute(dir).map_err(failed("locate", dir))?;
     let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
     fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
-    missing
-        .iter()
-        .filter_map(|dir| dir.parent())
-        .try_for_each(sync_dir)?;
+    missing.iter().filter_map(|dir| dir.parent()).try_for_each(sync_dir)?;
     Ok(dir)
 }
 
 /// Makes the creation and removal of files in `dir` durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(failed("sync", dir))
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
 }
 
 /// Turns an error of the system into one that names what was tried and where.
 pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    move |source| StoreError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| StoreError::Io { action, path: path.to_owned(), source }
 }
 
 /// Reserves the space of a file, so that later writes change neither its length nor its place on
@@ -288,29 +246,14 @@ mod tests {
         let crc = crc32fast::hash(&bytes[..CRC_AT]);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         let error = Header::decode(Path::new("x"), &bytes).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                StoreError::Version {
-                    found: 2,
-                    expected: 1,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, StoreError::Version { found: 2, expected: 1, .. }), "{error}");
     }
 
     #[test]
     fn only_segment_files_are_listed() {
         let dir = tempfile::tempdir().unwrap();
         let names = ["000000000000000a.log", "0000000000000002.log"];
-        let others = [
-            "000000000000000B.log",
-            "2.log",
-            "lock",
-            "+000000000000002.log",
-        ];
+        let others = ["000000000000000B.log", "2.log", "lock", "+000000000000002.log"];
         for name in names.iter().chain(&others) {
             fs::write(dir.path().join(name), "").unwrap();
         }

@@ -47,12 +47,8 @@ impl Writer {
     pub(super) fn create(dir: PathBuf, segment_bytes: u64) -> Result<Self, StoreError> {
         let header = Header::new(1, 0);
         let tail = Segment::create(&dir, header, segment_bytes)?;
-        let position = Position {
-            header,
-            capacity: segment_bytes,
-            end: segment::HEADER_BYTES,
-            next: 0,
-        };
+        let position =
+            Position { header, capacity: segment_bytes, end: segment::HEADER_BYTES, next: 0 };
         Ok(Self::at(dir, segment_bytes, tail, position))
     }
 
@@ -69,25 +65,10 @@ impl Writer {
     }
 
     fn at(dir: PathBuf, segment_bytes: u64, tail: Segment, position: Position) -> Self {
-        let Position {
-            header,
-            capacity,
-            end,
-            next,
-        } = position;
+        let Position { header, capacity, end, next } = position;
         let salt = header.salt;
         let buffer = Vec::new();
-        Self {
-            dir,
-            segment_bytes,
-            tail,
-            capacity,
-            salt,
-            end,
-            buffer,
-            next,
-            synced: next,
-        }
+        Self { dir, segment_bytes, tail, capacity, salt, end, buffer, next, synced: next }
     }
 
     /// The segment that takes the next frame.
@@ -105,10 +86,7 @@ impl Writer {
     ) -> Result<(u64, Vec<Place>), StoreError> {
         let payload = record::encoded_len(write);
         if payload > frame::MAX_PAYLOAD {
-            return Err(StoreError::TooLarge {
-                bytes: payload,
-                limit: frame::MAX_PAYLOAD,
-            });
+            return Err(StoreError::TooLarge { bytes: payload, limit: frame::MAX_PAYLOAD });
         }
         // Room for the mark behind the frame is part of what the frame needs.
         let needed = frame::frame_bytes(payload) + MARK_BYTES;
@@ -136,9 +114,7 @@ impl Writer {
         let header = Header::new(self.tail.sequence() + 1, self.next);
         let head = record::of_hard_state(hard_state);
         let head_bytes = frame::frame_bytes(record::encoded_len(&head));
-        self.capacity = self
-            .segment_bytes
-            .max(segment::HEADER_BYTES + head_bytes + needed);
+        self.capacity = self.segment_bytes.max(segment::HEADER_BYTES + head_bytes + needed);
         self.tail = Segment::create(&self.dir, header, self.capacity)?;
         self.salt = header.salt;
         self.end = segment::HEADER_BYTES;
@@ -157,18 +133,13 @@ impl Writer {
 
     fn push(&mut self, write: &Write) -> Vec<Place> {
         let (stamp, base) = (self.stamp(), self.end);
-        frame::append(&mut self.buffer, self.salt, stamp, |out| {
-            record::encode(write, out, base)
-        })
+        frame::append(&mut self.buffer, self.salt, stamp, |out| record::encode(write, out, base))
     }
 
     fn stamp(&mut self) -> Stamp {
         let number = self.next;
         self.next += 1;
-        Stamp {
-            number,
-            synced: self.synced,
-        }
+        Stamp { number, synced: self.synced }
     }
 
     fn sync_tail(&mut self) -> Result<(), StoreError> {

@@ -20,11 +20,7 @@ pub(crate) fn entry(at: u64, in_term: u64, command: &[u8]) -> Entry {
         [] => Payload::Noop,
         bytes => Payload::Command(Bytes::copy_from_slice(bytes)),
     };
-    Entry {
-        term: term(in_term),
-        index: index(at),
-        payload,
-    }
+    Entry { term: term(in_term), index: index(at), payload }
 }
 
 pub(crate) fn empty() -> Write {
@@ -37,28 +33,16 @@ pub(crate) fn empty() -> Write {
 }
 
 pub(crate) fn entries(entries: Vec<Entry>) -> Write {
-    Write {
-        entries: Entries::new(entries).unwrap(),
-        ..empty()
-    }
+    Write { entries: Entries::new(entries).unwrap(), ..empty() }
 }
 
 pub(crate) fn replacing(from: u64, with: Vec<Entry>) -> Write {
-    Write {
-        truncate_from: Some(index(from)),
-        ..entries(with)
-    }
+    Write { truncate_from: Some(index(from)), ..entries(with) }
 }
 
 pub(crate) fn vote(in_term: u64, candidate: u64) -> Write {
     let vote = Some(NodeId::new(candidate));
-    Write {
-        hard_state: Some(HardState {
-            term: term(in_term),
-            vote,
-        }),
-        ..empty()
-    }
+    Write { hard_state: Some(HardState { term: term(in_term), vote }), ..empty() }
 }
 
 /// What a store should hold.
@@ -87,35 +71,19 @@ impl Model {
         let mut terms: Vec<TermStart> = Vec::new();
         for entry in &self.entries {
             if terms.last().map(|start| start.term) != Some(entry.term) {
-                terms.push(TermStart {
-                    first: entry.index,
-                    term: entry.term,
-                });
+                terms.push(TermStart { first: entry.index, term: entry.term });
             }
         }
-        let last = self
-            .entries
-            .last()
-            .map_or(LogIndex::ZERO, |entry| entry.index);
-        StoredLog {
-            hard_state: self.hard_state,
-            terms,
-            last,
-        }
+        let last = self.entries.last().map_or(LogIndex::ZERO, |entry| entry.index);
+        StoredLog { hard_state: self.hard_state, terms, last }
     }
 }
 
 /// All that `store` holds; panics when its description does not fit its entries.
 pub(crate) fn content(store: &mut impl LogStore) -> Model {
     let stored = store.restore().unwrap();
-    let entries = store
-        .load(index(1), LogIndex::MAX, usize::MAX)
-        .unwrap()
-        .to_vec();
-    let model = Model {
-        hard_state: stored.hard_state,
-        entries,
-    };
+    let entries = store.load(index(1), LogIndex::MAX, usize::MAX).unwrap().to_vec();
+    let model = Model { hard_state: stored.hard_state, entries };
     assert_eq!(stored, model.describe());
     model
 }

@@ -56,10 +56,7 @@ impl Model for AppendList {
                 }
             }
         }
-        Self {
-            longest: longest.to_vec(),
-            noticed,
-        }
+        Self { longest: longest.to_vec(), noticed }
     }
 
     fn init(&self) -> usize {

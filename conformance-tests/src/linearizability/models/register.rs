@@ -60,17 +60,11 @@ impl Model for Register {
             if let Some(RegisterRet::Value(Some(value))) = ret {
                 model.noticed.insert(*value);
             }
-            if let RegisterAction::Cas {
-                expected: Some(value),
-                ..
-            } = op.action()
-            {
+            if let RegisterAction::Cas { expected: Some(value), .. } = op.action() {
                 model.noticed.insert(*value);
             }
         }
-        model.unnoticed = (0..)
-            .find(|value| !model.noticed.contains(value))
-            .unwrap_or_default();
+        model.unnoticed = (0..).find(|value| !model.noticed.contains(value)).unwrap_or_default();
         model
     }
 
@@ -114,10 +108,9 @@ impl Model for Register {
         let action = match op.action() {
             RegisterAction::Read => return None,
             RegisterAction::Write(value) => RegisterAction::Write(stand_in(value)?),
-            RegisterAction::Cas { expected, new } => RegisterAction::Cas {
-                expected: *expected,
-                new: stand_in(new)?,
-            },
+            RegisterAction::Cas { expected, new } => {
+                RegisterAction::Cas { expected: *expected, new: stand_in(new)? }
+            }
         };
         Some(Keyed::new(*op.key(), action))
     }

@@ -60,15 +60,11 @@ impl Model for Text {
     }
 
     fn observe(observations: &[Observation<'_, Self::Op, TextRet>]) -> Self {
-        let noticed = observations
-            .iter()
-            .filter_map(|observation| match observation.ret {
-                Some(TextRet::Value(value)) => Some(value.clone()),
-                Some(TextRet::Done) | None => None,
-            });
-        Self {
-            noticed: noticed.collect(),
-        }
+        let noticed = observations.iter().filter_map(|observation| match observation.ret {
+            Some(TextRet::Value(value)) => Some(value.clone()),
+            Some(TextRet::Done) | None => None,
+        });
+        Self { noticed: noticed.collect() }
     }
 
     fn init(&self) -> Option<String> {
@@ -87,11 +83,9 @@ impl Model for Text {
                 (state.as_ref() == Some(value)).then(|| state.clone())
             }
             (TextAction::Put(value), None | Some(TextRet::Done)) => Some(self.state(value.clone())),
-            (TextAction::Append(end), None | Some(TextRet::Done)) => Some(
-                state
-                    .as_ref()
-                    .and_then(|start| self.state(format!("{start}{end}"))),
-            ),
+            (TextAction::Append(end), None | Some(TextRet::Done)) => {
+                Some(state.as_ref().and_then(|start| self.state(format!("{start}{end}"))))
+            }
             (TextAction::Get, Some(TextRet::Done)) => None,
             (TextAction::Put(_) | TextAction::Append(_), Some(TextRet::Value(_))) => None,
         }

@@ -28,34 +28,19 @@ pub(super) fn set(arguments: Vec<Bytes>) -> Outcome {
             _ => return Err(CommandError::Syntax),
         }
     }
-    Ok(Action::Write(Write::Set {
-        key,
-        value,
-        condition,
-        answer,
-    }))
+    Ok(Action::Write(Write::Set { key, value, condition, answer }))
 }
 
 pub(super) fn setnx(arguments: Vec<Bytes>) -> Outcome {
     let [key, value] = exactly(arguments, "setnx")?;
     let (condition, answer) = (Condition::Absent, SetAnswer::Count);
-    Ok(Action::Write(Write::Set {
-        key,
-        value,
-        condition,
-        answer,
-    }))
+    Ok(Action::Write(Write::Set { key, value, condition, answer }))
 }
 
 pub(super) fn getset(arguments: Vec<Bytes>) -> Outcome {
     let [key, value] = exactly(arguments, "getset")?;
     let (condition, answer) = (Condition::Always, SetAnswer::Old);
-    Ok(Action::Write(Write::Set {
-        key,
-        value,
-        condition,
-        answer,
-    }))
+    Ok(Action::Write(Write::Set { key, value, condition, answer }))
 }
 
 pub(super) fn mget(keys: Vec<Bytes>) -> Outcome {
@@ -124,9 +109,7 @@ pub(super) fn scan(arguments: Vec<Bytes>) -> Outcome {
     const USUAL_COUNT: u64 = 10;
     let mut arguments = arguments.into_iter();
     let cursor = arguments.next().ok_or(CommandError::Arity("scan"))?;
-    let cursor = std::str::from_utf8(&cursor)
-        .ok()
-        .and_then(|cursor| cursor.parse().ok());
+    let cursor = std::str::from_utf8(&cursor).ok().and_then(|cursor| cursor.parse().ok());
     let cursor = cursor.ok_or(CommandError::Cursor)?;
     let (mut pattern, mut count) = (None, USUAL_COUNT);
     while let Some(option) = arguments.next() {
@@ -143,11 +126,7 @@ pub(super) fn scan(arguments: Vec<Bytes>) -> Outcome {
             _ => return Err(CommandError::Syntax),
         }
     }
-    Ok(Action::Read(Read::Scan {
-        cursor,
-        pattern,
-        count,
-    }))
+    Ok(Action::Read(Read::Scan { cursor, pattern, count }))
 }
 
 pub(super) fn dbsize(_: Vec<Bytes>) -> Outcome {
@@ -165,9 +144,5 @@ pub(super) fn flushall(arguments: Vec<Bytes>) -> Outcome {
 }
 
 fn checked_pattern(pattern: Bytes) -> Result<Bytes, CommandError> {
-    if pattern.len() <= MAX_PATTERN {
-        Ok(pattern)
-    } else {
-        Err(CommandError::PatternTooLarge)
-    }
+    if pattern.len() <= MAX_PATTERN { Ok(pattern) } else { Err(CommandError::PatternTooLarge) }
 }

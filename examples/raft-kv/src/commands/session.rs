@@ -17,11 +17,7 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(id: i64) -> Self {
-        Self {
-            id,
-            name: None,
-            version: Version::default(),
-        }
+        Self { id, name: None, version: Version::default() }
     }
 
     /// The version of the protocol in which replies are sent from now on.
@@ -132,9 +128,7 @@ pub(super) fn command(_: &mut Session, arguments: Vec<Bytes>) -> Outcome {
     match subcommand.as_str() {
         "" => answer(Response::Array(Vec::new())),
         "docs" => answer(Response::Map(Vec::new())),
-        "count" => answer(Response::Integer(
-            i64::try_from(COMMANDS.len()).unwrap_or(i64::MAX),
-        )),
+        "count" => answer(Response::Integer(i64::try_from(COMMANDS.len()).unwrap_or(i64::MAX))),
         _ => Err(CommandError::UnknownSubcommand(subcommand, "command")),
     }
 }
@@ -153,16 +147,12 @@ pub(super) fn config(_: &mut Session, arguments: Vec<Bytes>) -> Outcome {
                 ("proto-max-bulk-len", MAX_VALUE.to_string()),
                 ("client-query-buffer-limit", MAX_REQUEST.to_string()),
             ];
-            let patterns: Vec<Glob> = patterns
-                .iter()
-                .map(|pattern| Glob::new(&pattern.to_ascii_lowercase()))
-                .collect();
+            let patterns: Vec<Glob> =
+                patterns.iter().map(|pattern| Glob::new(&pattern.to_ascii_lowercase())).collect();
             let wanted = |name: &str| patterns.iter().any(|glob| glob.matches(name.as_bytes()));
             let found = options.into_iter().filter(|(name, _)| wanted(name));
             answer(Response::Map(
-                found
-                    .map(|(name, value)| (name, Response::text(value)))
-                    .collect(),
+                found.map(|(name, value)| (name, Response::text(value))).collect(),
             ))
         }
         "set" => Err(CommandError::ConfigSet),
@@ -171,9 +161,7 @@ pub(super) fn config(_: &mut Session, arguments: Vec<Bytes>) -> Outcome {
 }
 
 pub(super) fn info(_: &mut Session, arguments: Vec<Bytes>) -> Outcome {
-    let sections = arguments
-        .iter()
-        .map(|name| excerpt(name, 32).to_ascii_lowercase());
+    let sections = arguments.iter().map(|name| excerpt(name, 32).to_ascii_lowercase());
     Ok(Action::Info(sections.collect()))
 }
 

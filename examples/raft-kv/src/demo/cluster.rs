@@ -54,12 +54,7 @@ impl Cluster {
             peer: peer.to_string(),
         };
         let nodes = (1..).zip(ports).map(address).collect();
-        Ok(Self {
-            program,
-            nodes,
-            children: (0..SIZE).map(|_| None).collect(),
-            directory,
-        })
+        Ok(Self { program, nodes, children: (0..SIZE).map(|_| None).collect(), directory })
     }
 
     /// Starts every server that does not run.
@@ -90,9 +85,7 @@ impl Cluster {
         for child in self.children.iter_mut().flatten() {
             child.kill().await.map_err(DemoError::io("kill a server"))?;
         }
-        self.directory
-            .close()
-            .map_err(DemoError::io("remove the temporary directory"))
+        self.directory.close().map_err(DemoError::io("remove the temporary directory"))
     }
 
     /// Where the data is.
@@ -108,10 +101,8 @@ impl Cluster {
     /// Waits until a running node leads, and returns its number and term.
     pub(super) async fn leader(&mut self) -> Result<(u64, u64), DemoError> {
         let newest = |reports: Vec<RaftReport>| {
-            let leader = reports
-                .into_iter()
-                .filter(RaftReport::leads)
-                .max_by_key(|one| one.term)?;
+            let leader =
+                reports.into_iter().filter(RaftReport::leads).max_by_key(|one| one.term)?;
             Some((leader.id, leader.term))
         };
         self.wait_for("an election", newest).await
@@ -123,10 +114,7 @@ impl Cluster {
         let commit = |reports: Vec<RaftReport>| reports.iter().map(|one| one.commit).max();
         let target = self.wait_for("asking for the commit index", commit).await?;
         let there = |reports: Vec<RaftReport>| {
-            reports
-                .iter()
-                .any(|one| one.id == id && one.applied >= target)
-                .then_some(target)
+            reports.iter().any(|one| one.id == id && one.applied >= target).then_some(target)
         };
         self.wait_for("catching up", there).await
     }
@@ -142,20 +130,12 @@ impl Cluster {
             let mut reports = Vec::new();
             for (node, child) in self.nodes.iter().zip(&mut self.children) {
                 let Some(child) = child else { continue };
-                if child
-                    .try_wait()
-                    .map_err(DemoError::io("watch a server"))?
-                    .is_some()
-                {
+                if child.try_wait().map_err(DemoError::io("watch a server"))?.is_some() {
                     let log = last_words(self.directory.path(), [node]);
                     return Err(DemoError::Exited { id: node.id, log });
                 }
-                let report = async {
-                    Client::connect(&node.client, REPORT_PATIENCE)
-                        .await?
-                        .report()
-                        .await
-                };
+                let report =
+                    async { Client::connect(&node.client, REPORT_PATIENCE).await?.report().await };
                 // A node that can't answer yet, or at the moment, is asked again.
                 reports.extend(report.await);
             }
@@ -169,10 +149,7 @@ impl Cluster {
 
     /// The error for something that did not happen in time, with what the servers have logged.
     pub(super) fn too_long(&self, what: &'static str) -> DemoError {
-        DemoError::TooLong {
-            what,
-            log: last_words(self.directory.path(), &self.nodes),
-        }
+        DemoError::TooLong { what, log: last_words(self.directory.path(), &self.nodes) }
     }
 }
 
@@ -190,39 +167,22 @@ fn free_ports() -> io::Result<Vec<[SocketAddr; 2]>> {
     let candidates = (0..COUNT).map(|step| FIRST + (start + step) % COUNT);
     let mut free = candidates.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
     let held: Vec<TcpListener> = free.by_ref().take(2 * SIZE).collect();
-    let ports = held
-        .iter()
-        .map(TcpListener::local_addr)
-        .collect::<io::Result<Vec<_>>>()?;
+    let ports = held.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let (pairs, _) = ports.as_chunks::<2>();
-    if pairs.len() == SIZE {
-        Ok(pairs.to_vec())
-    } else {
-        Err(io::ErrorKind::AddrInUse.into())
-    }
+    if pairs.len() == SIZE { Ok(pairs.to_vec()) } else { Err(io::ErrorKind::AddrInUse.into()) }
 }
 
 fn spawn(program: &Path, directory: &Path, node: &Address, all: &[Address]) -> io::Result<Child> {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(log_file(directory, node))?;
+    let log = File::options().create(true).append(true).open(log_file(directory, node))?;
     let mut command = Command::new(program);
     command.arg("serve").arg("--id").arg(node.id.to_string());
     for peer in all {
-        command
-            .arg("--peer")
-            .arg(format!("{}={}", peer.id, peer.peer));
+        command.arg("--peer").arg(format!("{}={}", peer.id, peer.peer));
     }
     command.arg("--client").arg(&node.client);
-    command
-        .arg("--data-dir")
-        .arg(directory.join(format!("node-{}", node.id)));
+    command.arg("--data-dir").arg(directory.join(format!("node-{}", node.id)));
     command.args(["--log-level", "warn", "--exit-with-stdin"]);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(log);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
     // In a group of their own, the servers are not reached by the Ctrl-C that is meant for the
     // demo.
     command.process_group(0).kill_on_drop(true).spawn()

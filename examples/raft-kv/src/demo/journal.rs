@@ -69,9 +69,7 @@ impl Journal {
     /// The cluster has promised to keep this write.
     pub(super) fn acknowledge(&self, write: Write, begun: Instant) {
         let done = Instant::now();
-        self.pages()
-            .acknowledged
-            .push(Acknowledged { write, begun, done });
+        self.pages().acknowledged.push(Acknowledged { write, begun, done });
     }
 
     /// The cluster has said that a write was not made.
@@ -95,15 +93,8 @@ impl Journal {
     pub(super) fn failover(&self, killed: Instant, dead: Instant) -> Option<Duration> {
         let mut pages = self.pages();
         // The newest are at the end, and the leader died a moment ago.
-        let recent = pages
-            .acknowledged
-            .iter()
-            .rev()
-            .take_while(|one| one.done >= dead);
-        let first = recent
-            .filter(|one| one.begun >= dead)
-            .map(|one| one.done)
-            .min()?;
+        let recent = pages.acknowledged.iter().rev().take_while(|one| one.done >= dead);
+        let first = recent.filter(|one| one.begun >= dead).map(|one| one.done).min()?;
         pages.killed = Some(killed);
         pages.failover = Some(first - killed);
         pages.failover
@@ -123,9 +114,7 @@ impl Journal {
             refused: pages.refused,
             uncertain: pages.uncertain,
             failover: pages.failover,
-            longest_wait: pages
-                .killed
-                .map(|killed| longest_wait(&pages.acknowledged, killed)),
+            longest_wait: pages.killed.map(|killed| longest_wait(&pages.acknowledged, killed)),
             latencies,
         })
     }
@@ -134,10 +123,8 @@ impl Journal {
 /// The longest time, from `since` on, that any one client went without an acknowledgement between
 /// two of its writes.
 fn longest_wait(acknowledged: &[Acknowledged], since: Instant) -> Duration {
-    let mut by_client: Vec<_> = acknowledged
-        .iter()
-        .map(|one| (one.write.client, one.done))
-        .collect();
+    let mut by_client: Vec<_> =
+        acknowledged.iter().map(|one| (one.write.client, one.done)).collect();
     by_client.sort_unstable();
     let next = by_client.iter().skip(1);
     let waits = by_client
@@ -183,15 +170,8 @@ mod tests {
 
     fn acknowledged(client: u32, start: Instant, begun: u64, done: u64) -> Acknowledged {
         let at = |millis| start + Duration::from_millis(millis);
-        let write = Write {
-            client,
-            sequence: begun,
-        };
-        Acknowledged {
-            write,
-            begun: at(begun),
-            done: at(done),
-        }
+        let write = Write { client, sequence: begun };
+        Acknowledged { write, begun: at(begun), done: at(done) }
     }
 
     #[test]
@@ -199,20 +179,14 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let journal = Journal::new();
-        journal
-            .pages()
-            .acknowledged
-            .push(acknowledged(0, start, 90, 108));
+        journal.pages().acknowledged.push(acknowledged(0, start, 90, 108));
         assert_eq!(journal.failover(at(100), at(105)), None);
         journal.pages().acknowledged.extend([
             acknowledged(1, start, 106, 400),
             acknowledged(0, start, 108, 390),
             acknowledged(0, start, 391, 395),
         ]);
-        assert_eq!(
-            journal.failover(at(100), at(105)),
-            Some(Duration::from_millis(290))
-        );
+        assert_eq!(journal.failover(at(100), at(105)), Some(Duration::from_millis(290)));
     }
 
     #[test]
@@ -226,10 +200,7 @@ mod tests {
             acknowledged(0, start, 280, 350),
             acknowledged(1, start, 301, 400),
         ];
-        assert_eq!(
-            longest_wait(&acknowledged, since),
-            Duration::from_millis(250)
-        );
+        assert_eq!(longest_wait(&acknowledged, since), Duration::from_millis(250));
         assert_eq!(longest_wait(&[], since), Duration::ZERO);
     }
 }

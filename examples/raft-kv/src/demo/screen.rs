@@ -42,10 +42,7 @@ impl Screen {
         loop {
             let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.bar.set_position(elapsed);
-            self.bar.set_message(format!(
-                "{} writes acknowledged",
-                HumanCount(journal.count())
-            ));
+            self.bar.set_message(format!("{} writes acknowledged", HumanCount(journal.count())));
             sleep(FRAME).await;
         }
     }

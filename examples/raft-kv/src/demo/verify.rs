@@ -25,13 +25,8 @@ pub(super) async fn lost(nodes: &[Address], writes: &[Write]) -> Result<usize, D
 
 /// The places in `writes` of those that one node does not give back.
 async fn lost_at(node: &Address, writes: &[Write]) -> Result<Vec<usize>, DemoError> {
-    let failed = |source| DemoError::ReadBack {
-        id: node.id,
-        source,
-    };
-    let mut connection = Client::connect(&node.client, PATIENCE)
-        .await
-        .map_err(failed)?;
+    let failed = |source| DemoError::ReadBack { id: node.id, source };
+    let mut connection = Client::connect(&node.client, PATIENCE).await.map_err(failed)?;
     let mut lost = Vec::new();
     for (number, chunk) in writes.chunks(AT_ONCE).enumerate() {
         let values = read(&mut connection, chunk).await.map_err(failed)?;
@@ -41,11 +36,7 @@ async fn lost_at(node: &Address, writes: &[Write]) -> Result<Vec<usize>, DemoErr
         };
         let places = number * AT_ONCE..;
         let checked = places.zip(chunk.iter().zip(&values));
-        lost.extend(
-            checked
-                .filter(|(_, pair)| !same(*pair))
-                .map(|(place, _)| place),
-        );
+        lost.extend(checked.filter(|(_, pair)| !same(*pair)).map(|(place, _)| place));
     }
     Ok(lost)
 }

@@ -61,10 +61,7 @@ async fn write(client: u32, nodes: Vec<String>, journal: Journal, stop: Arc<Atom
             sequence += 1;
             let write = Write { client, sequence };
             let begun = Instant::now();
-            match connection
-                .call(vec!["SET".into(), write.key(), write.value()])
-                .await
-            {
+            match connection.call(vec!["SET".into(), write.key(), write.value()]).await {
                 Ok(BytesFrame::SimpleString(ok)) if ok == "OK" => journal.acknowledge(write, begun),
                 Ok(BytesFrame::Error(text)) if !text.starts_with("UNKNOWN") => {
                     journal.refuse();

@@ -29,11 +29,7 @@ pub(super) struct FrameScanner {
 
 impl FrameScanner {
     pub(super) const fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            at: 0,
-            pending: None,
-        }
+        Self { limit, at: 0, pending: None }
     }
 
     /// The length of the frame, or `None` while it is not complete. After a complete frame the next
@@ -111,11 +107,7 @@ impl FrameScanner {
 
     fn line(&self, buffer: &[u8]) -> Result<Option<usize>, ProtocolError> {
         let rest = buffer.get(self.at..).unwrap_or_default();
-        match rest
-            .windows(2)
-            .take(MAX_LINE)
-            .position(|pair| pair == b"\r\n")
-        {
+        match rest.windows(2).take(MAX_LINE).position(|pair| pair == b"\r\n") {
             Some(length) => Ok(Some(self.at + length + 2)),
             None if rest.len() > MAX_LINE => Err(ProtocolError::TooLarge(MAX_LINE)),
             None => Ok(None),
@@ -131,15 +123,9 @@ fn header(
 ) -> Result<Option<(i64, usize)>, ProtocolError> {
     let rest = buffer.get(at + 1..).unwrap_or_default();
     let Some(length) = rest.iter().take(MAX_HEADER).position(|byte| *byte == b'\n') else {
-        return if rest.len() >= MAX_HEADER {
-            Err(error)
-        } else {
-            Ok(None)
-        };
+        return if rest.len() >= MAX_HEADER { Err(error) } else { Ok(None) };
     };
     let line = rest.get(..length).and_then(|line| line.strip_suffix(b"\r"));
     let number = line.and_then(crate::store::parse_integer);
-    number
-        .map(|number| Some((number, at + 1 + length + 1)))
-        .ok_or(error)
+    number.map(|number| Some((number, at + 1 + length + 1))).ok_or(error)
 }

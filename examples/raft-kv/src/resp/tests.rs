@@ -24,28 +24,17 @@ fn decode(input: impl AsRef<[u8]>) -> Result<Vec<Request>, ProtocolError> {
 }
 
 fn request(words: &[&str]) -> Request {
-    words
-        .iter()
-        .map(|word| Bytes::copy_from_slice(word.as_bytes()))
-        .collect()
+    words.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()
 }
 
 #[test]
 fn requests_come_out_the_same_however_they_are_cut() {
     let input =
         b"*2\r\n$3\r\nGET\r\n$3\r\na\r\n\r\nPING  x\r\n\n*0\r\n*-1\r\n*1\r\n$0\r\n\r\nping\n";
-    let expected = [
-        request(&["GET", "a\r\n"]),
-        request(&["PING", "x"]),
-        request(&[""]),
-        request(&["ping"]),
-    ];
+    let expected =
+        [request(&["GET", "a\r\n"]), request(&["PING", "x"]), request(&[""]), request(&["ping"])];
     for step in 1..=input.len() {
-        assert_eq!(
-            decode_in_steps(input, step).unwrap(),
-            expected,
-            "pieces of {step}"
-        );
+        assert_eq!(decode_in_steps(input, step).unwrap(), expected, "pieces of {step}");
     }
 }
 
@@ -112,10 +101,7 @@ fn what_is_too_large_is_refused_from_its_header_alone() {
     ] {
         assert!(decode(&input).is_err(), "{input:?} should be refused");
     }
-    assert!(
-        decode(vec![b'x'; MAX_LINE]).is_err(),
-        "an inline request without an end"
-    );
+    assert!(decode(vec![b'x'; MAX_LINE]).is_err(), "an inline request without an end");
 }
 
 #[test]
@@ -124,10 +110,7 @@ fn a_request_may_not_outgrow_its_limit_in_many_small_steps() {
     let fits = MAX_REQUEST / part.len();
     let request = |parts| format!("*{parts}\r\n{}", part.repeat(parts));
     assert_eq!(decode(request(fits)).unwrap().len(), 1);
-    assert!(matches!(
-        decode(request(fits + 1)),
-        Err(ProtocolError::TooLarge(MAX_REQUEST))
-    ));
+    assert!(matches!(decode(request(fits + 1)), Err(ProtocolError::TooLarge(MAX_REQUEST))));
 }
 
 #[test]
@@ -148,35 +131,15 @@ fn replies_have_the_form_of_their_version() {
     let map = || Response::Map(vec![("proto", Response::Integer(3))]);
     for (response, resp2, resp3) in [
         (Response::OK, "+OK\r\n", "+OK\r\n"),
-        (
-            Response::error("ERR a\r\nb"),
-            "-ERR a  b\r\n",
-            "-ERR a  b\r\n",
-        ),
+        (Response::error("ERR a\r\nb"), "-ERR a  b\r\n", "-ERR a  b\r\n"),
         (Response::Null, "$-1\r\n", "_\r\n"),
         (Response::text("x"), "$1\r\nx\r\n", "$1\r\nx\r\n"),
         (Response::Text("x".into()), "$1\r\nx\r\n", "=5\r\ntxt:x\r\n"),
-        (
-            Response::Array(vec![Response::Null]),
-            "*1\r\n$-1\r\n",
-            "*1\r\n_\r\n",
-        ),
-        (
-            map(),
-            "*2\r\n$5\r\nproto\r\n:3\r\n",
-            "%1\r\n$5\r\nproto\r\n:3\r\n",
-        ),
+        (Response::Array(vec![Response::Null]), "*1\r\n$-1\r\n", "*1\r\n_\r\n"),
+        (map(), "*2\r\n$5\r\nproto\r\n:3\r\n", "%1\r\n$5\r\nproto\r\n:3\r\n"),
     ] {
-        assert_eq!(
-            encoded(response.clone(), Version::Resp2),
-            resp2.as_bytes(),
-            "{response:?}"
-        );
-        assert_eq!(
-            encoded(response.clone(), Version::Resp3),
-            resp3.as_bytes(),
-            "{response:?}"
-        );
+        assert_eq!(encoded(response.clone(), Version::Resp2), resp2.as_bytes(), "{response:?}");
+        assert_eq!(encoded(response.clone(), Version::Resp3), resp3.as_bytes(), "{response:?}");
     }
 }
 
@@ -184,10 +147,7 @@ fn replies_have_the_form_of_their_version() {
 fn integers_at_every_power_of_ten_are_exact() {
     let powers = (0..19).map(|exponent| 10_i64.pow(exponent));
     let near = powers.flat_map(|power| [power - 1, power, power + 1]);
-    for number in near
-        .chain([i64::MAX, i64::MIN])
-        .flat_map(|n| [n, n.wrapping_neg()])
-    {
+    for number in near.chain([i64::MAX, i64::MIN]).flat_map(|n| [n, n.wrapping_neg()]) {
         let expected = format!(":{number}\r\n").into_bytes();
         for version in [Version::Resp2, Version::Resp3] {
             assert_eq!(encoded(Response::Integer(number), version), expected);

@@ -25,10 +25,7 @@ pub(super) struct Place {
 impl Place {
     /// The place of a key. It is the same on every node and in every version.
     pub(super) fn of(key: Bytes) -> Self {
-        Self {
-            position: u64::from(crc32fast::hash(&key)) + 1,
-            key,
-        }
+        Self { position: u64::from(crc32fast::hash(&key)) + 1, key }
     }
 }
 
@@ -57,22 +54,13 @@ pub(super) fn step(
 ) -> Reply {
     let glob = pattern.map(Glob::new);
     let count = count.clamp(1, MAX_SCAN_COUNT);
-    let start = Place {
-        position: cursor,
-        key: Bytes::new(),
-    };
+    let start = Place { position: cursor, key: Bytes::new() };
     let (mut seen, mut size, mut last) = (0_u64, 0_usize, 0_u64);
     let mut keys = Vec::new();
-    for place in entries
-        .range((Bound::Included(start), Bound::Unbounded))
-        .map(|(place, _)| place)
-    {
+    for place in entries.range((Bound::Included(start), Bound::Unbounded)).map(|(place, _)| place) {
         let enough = seen >= count || size > MAX_ANSWER / 2;
         if enough && place.position != last {
-            return Reply::Scanned {
-                cursor: place.position,
-                keys,
-            };
+            return Reply::Scanned { cursor: place.position, keys };
         }
         if glob.as_ref().is_none_or(|glob| glob.matches(&place.key)) {
             size += place.key.len();

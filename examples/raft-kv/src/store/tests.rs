@@ -15,12 +15,7 @@ fn set(key: &str, value: &str) -> Write {
 }
 
 fn conditional(key: &str, value: &str, condition: Condition, answer: SetAnswer) -> Write {
-    Write::Set {
-        key: bytes(key),
-        value: bytes(value),
-        condition,
-        answer,
-    }
+    Write::Set { key: bytes(key), value: bytes(value), condition, answer }
 }
 
 fn get(store: &Store, key: &str) -> Option<String> {
@@ -63,11 +58,7 @@ fn set_honours_its_condition_in_every_combination() {
             store.write(set("k", old));
         }
         let case = format!("{old:?} {condition:?} {answer:?}");
-        assert_eq!(
-            store.write(conditional("k", "new", condition, answer)),
-            reply,
-            "{case}"
-        );
+        assert_eq!(store.write(conditional("k", "new", condition, answer)), reply, "{case}");
         let expected = if changed { Some("new") } else { old };
         assert_eq!(get(&store, "k").as_deref(), expected, "{case}");
     }
@@ -81,56 +72,28 @@ fn increments_accept_only_what_redis_prints() {
         if let Some(old) = old {
             store.write(set("n", old));
         }
-        let reply = store.write(Write::Add {
-            key: bytes("n"),
-            by,
-        });
+        let reply = store.write(Write::Add { key: bytes("n"), by });
         (reply, get(&store, "n"))
     };
     assert_eq!(add(None, 5), (Reply::Integer(5), Some("5".into())));
     assert_eq!(add(Some("-7"), 2), (Reply::Integer(-5), Some("-5".into())));
-    for no_number in [
-        "",
-        " 1",
-        "1 ",
-        "+1",
-        "01",
-        "-0",
-        "1.5",
-        "x",
-        "9223372036854775808",
-    ] {
+    for no_number in ["", " 1", "1 ", "+1", "01", "-0", "1.5", "x", "9223372036854775808"] {
         let expected = (Reply::Failed(Failure::NotAnInteger), Some(no_number.into()));
         assert_eq!(add(Some(no_number), 1), expected);
     }
     let (max, min) = (i64::MAX.to_string(), i64::MIN.to_string());
-    assert_eq!(
-        add(Some(&max), 1),
-        (Reply::Failed(Failure::Overflow), Some(max.clone()))
-    );
-    assert_eq!(
-        add(Some(&min), -1),
-        (Reply::Failed(Failure::Overflow), Some(min.clone()))
-    );
-    assert_eq!(
-        add(Some(&min), i64::MAX),
-        (Reply::Integer(-1), Some("-1".into()))
-    );
+    assert_eq!(add(Some(&max), 1), (Reply::Failed(Failure::Overflow), Some(max.clone())));
+    assert_eq!(add(Some(&min), -1), (Reply::Failed(Failure::Overflow), Some(min.clone())));
+    assert_eq!(add(Some(&min), i64::MAX), (Reply::Integer(-1), Some("-1".into())));
 }
 
 #[test]
 fn append_stops_at_the_largest_value() {
     let mut store = Store::default();
-    let append = |length| Write::Append {
-        key: bytes("k"),
-        value: vec![b'x'; length].into(),
-    };
+    let append = |length| Write::Append { key: bytes("k"), value: vec![b'x'; length].into() };
     assert_eq!(store.write(append(3)), Reply::Integer(3));
     assert_eq!(store.write(append(0)), Reply::Integer(3));
-    assert_eq!(
-        store.write(append(MAX_VALUE - 2)),
-        Reply::Failed(Failure::TooLong)
-    );
+    assert_eq!(store.write(append(MAX_VALUE - 2)), Reply::Failed(Failure::TooLong));
     assert_eq!(store.write(append(MAX_VALUE - 3)), count(MAX_VALUE));
     assert_eq!(store.read(Read::Length(bytes("k"))), count(MAX_VALUE));
 }
@@ -143,22 +106,11 @@ fn many_keys_are_written_read_counted_and_removed() {
     assert_eq!(store.write(Write::SetMany(pairs.into())), Reply::Ok);
     assert_eq!(
         store.read(Read::GetMany(keys(&["a", "x", "b", "a"]))),
-        Reply::Values(vec![
-            Some(bytes("3")),
-            None,
-            Some(bytes("2")),
-            Some(bytes("3"))
-        ])
+        Reply::Values(vec![Some(bytes("3")), None, Some(bytes("2")), Some(bytes("3"))])
     );
-    assert_eq!(
-        store.read(Read::Exists(keys(&["a", "x", "a"]))),
-        Reply::Integer(2)
-    );
+    assert_eq!(store.read(Read::Exists(keys(&["a", "x", "a"]))), Reply::Integer(2));
     assert_eq!(store.read(Read::Size), Reply::Integer(2));
-    assert_eq!(
-        store.write(Write::Delete(keys(&["a", "x", "a"]))),
-        Reply::Integer(1)
-    );
+    assert_eq!(store.write(Write::Delete(keys(&["a", "x", "a"]))), Reply::Integer(1));
     assert_eq!(store.write(Write::Clear), Reply::Ok);
     assert_eq!(store.read(Read::Size), Reply::Integer(0));
 }
@@ -177,10 +129,7 @@ fn an_answer_that_is_too_large_is_an_error() {
 #[test]
 fn a_question_that_is_too_large_as_a_whole_gets_the_first_answers() {
     let mut store = Store::default();
-    store.write(Write::SetMany(vec![(
-        bytes("k"),
-        vec![0; MAX_VALUE].into(),
-    )]));
+    store.write(Write::SetMany(vec![(bytes("k"), vec![0; MAX_VALUE].into())]));
     let fits = MAX_ANSWER / MAX_VALUE;
     let reads = vec![Read::Get(bytes("k")); fits + 5];
     let replies = decode::<Reply>(&store.query(encode(&reads))).unwrap();
@@ -190,14 +139,7 @@ fn a_question_that_is_too_large_as_a_whole_gets_the_first_answers() {
 #[test]
 fn a_command_takes_effect_in_order_and_answers_each_write() {
     let mut store = Store::default();
-    let command = encode(&[
-        set("k", "1"),
-        Write::Add {
-            key: bytes("k"),
-            by: 2,
-        },
-        Write::Clear,
-    ]);
+    let command = encode(&[set("k", "1"), Write::Add { key: bytes("k"), by: 2 }, Write::Clear]);
     let replies = decode::<Reply>(&store.apply(LogIndex::ZERO.next(), command)).unwrap();
     assert_eq!(replies, [Reply::Ok, Reply::Integer(3), Reply::Ok]);
     let query = encode(&[Read::Size, Read::Get(bytes("k"))]);
@@ -216,11 +158,7 @@ fn keys_and_scan_find_what_matches() {
         Reply::Keys(keys) => assert_eq!(BTreeSet::from_iter(keys), expected),
         other => panic!("{other:?}"),
     }
-    let scan = Read::Scan {
-        cursor: 0,
-        pattern: Some(bytes("user:*")),
-        count: 100,
-    };
+    let scan = Read::Scan { cursor: 0, pattern: Some(bytes("user:*")), count: 100 };
     match store.read(scan) {
         Reply::Scanned { cursor: 0, keys } => assert_eq!(BTreeSet::from_iter(keys), expected),
         other => panic!("{other:?}"),
@@ -238,11 +176,7 @@ fn a_scan_never_stops_between_two_keys_of_one_position() {
     for key in COLLISION {
         store.write(set(key, "x"));
     }
-    match store.read(Read::Scan {
-        cursor: 0,
-        pattern: None,
-        count: 1,
-    }) {
+    match store.read(Read::Scan { cursor: 0, pattern: None, count: 1 }) {
         Reply::Scanned { cursor: 0, keys } => assert_eq!(keys.len(), 2),
         other => panic!("{other:?}"),
     }

@@ -1,8 +1,5 @@
 //! A server in this process, and a client that knows nothing of the protocol but its bytes.
-#![expect(
-    clippy::unwrap_used,
-    reason = "what goes wrong in a test fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails the test")]
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::time::Duration;
@@ -46,15 +43,11 @@ impl TestServer {
         let id = NodeId::new(1);
         let data = TempDir::new().unwrap();
         let log = FileLog::open(data.path().join("node-1")).unwrap();
-        let silent: Vec<_> = (0..silent_peers)
-            .map(|_| StdListener::bind("127.0.0.1:0").unwrap())
-            .collect();
+        let silent: Vec<_> =
+            (0..silent_peers).map(|_| StdListener::bind("127.0.0.1:0").unwrap()).collect();
         let mut peers = vec![(id, "127.0.0.1:0".to_owned())];
         for (number, listener) in (2..).zip(&silent) {
-            peers.push((
-                NodeId::new(number),
-                listener.local_addr().unwrap().to_string(),
-            ));
+            peers.push((NodeId::new(number), listener.local_addr().unwrap().to_string()));
         }
         let mut settings = Settings::new(id)
             .election_timeout(Duration::from_millis(100))
@@ -64,27 +57,14 @@ impl TestServer {
         }
         let node = Node::start(settings, log, Store::default()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let options = ServerOptions {
-            patience,
-            max_clients,
-            id,
-            peers,
-        };
+        let options = ServerOptions { patience, max_clients, id, peers };
         let server = Server::new(listener, node.handle(), options).unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async { drop(stopped.await) }));
         let handle = node.handle();
         let (_silent_peers, _data) = (silent, data);
-        Self {
-            address,
-            stop,
-            running,
-            handle,
-            _node: node,
-            _silent_peers,
-            _data,
-        }
+        Self { address, stop, running, handle, _node: node, _silent_peers, _data }
     }
 
     pub(crate) async fn connect(&self) -> Connection {
@@ -104,10 +84,7 @@ pub(crate) struct Connection(pub(crate) TcpStream);
 
 impl Connection {
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        timeout(HANG, self.0.write_all(bytes.as_ref()))
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(HANG, self.0.write_all(bytes.as_ref())).await.unwrap().unwrap();
     }
 
     /// Reads exactly as many bytes as are expected, and compares them.
@@ -148,10 +125,7 @@ impl Connection {
 
     pub(crate) async fn expect_end(&mut self) {
         let mut rest = Vec::new();
-        timeout(HANG, self.0.read_to_end(&mut rest))
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(HANG, self.0.read_to_end(&mut rest)).await.unwrap().unwrap();
         assert_eq!(rest.escape_ascii().to_string(), "", "nothing is left");
     }
 }
