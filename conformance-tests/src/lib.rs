@@ -7,5 +7,6 @@ pub mod lab;
 pub mod linearizability;
 pub mod machine;
 pub mod real;
+mod registers;
 pub mod scenarios;
 pub mod sim;

@@ -94,7 +94,7 @@ fn search(from: u64, seeds: u64, jobs: usize) -> io::Result<ExitCode> {
                         return;
                     }
                     let report = explore::explore(seed, false);
-                    calls.fetch_add(report.calls as u64, Ordering::Relaxed);
+                    calls.fetch_add(report.calls, Ordering::Relaxed);
                     if report.failure.is_some()
                         && let Ok(mut failures) = failures.lock()
                     {

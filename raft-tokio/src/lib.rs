@@ -14,3 +14,8 @@ pub use handle::Handle;
 pub use node::Node;
 pub use raft_node;
 pub use raft_node::{ClusterId, Leadership, NodeError, NodeStatus, RequestError, Settings};
+
+/// The example of the project's front page has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;

@@ -23,22 +23,23 @@ pub struct Plan {
     pub(crate) loss: u64,
     pub(crate) duplication: u64,
     pub(crate) max_delay: u64,
-    pub(crate) faults: Faults,
+    /// The faults that this run may see, with their weights.
+    pub(crate) faults: Vec<(Fault, u64)>,
 }
 
-/// Which faults a run may see, as weights.
-#[derive(Clone, Debug)]
-pub(crate) struct Faults {
-    pub(crate) crash: u64,
-    pub(crate) crash_all: u64,
-    pub(crate) isolate: u64,
-    pub(crate) partition: u64,
-    pub(crate) cut_one_way: u64,
-    pub(crate) heal: u64,
-    pub(crate) pause: u64,
-    pub(crate) hang_disk: u64,
-    pub(crate) set_clock: u64,
-    pub(crate) burst: u64,
+/// Something that goes wrong, or gets better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    CrashOrStart,
+    CrashAll,
+    IsolateOrReturn,
+    Partition,
+    CutOneWay,
+    Heal,
+    Pause,
+    HangDisk,
+    SetClock,
+    Burst,
 }
 
 impl Plan {
@@ -50,18 +51,18 @@ impl Plan {
         let mut weight = |often: u64, most: u64| {
             if chance(&mut rng, often) { rng.u64(1..=most) } else { 0 }
         };
-        let faults = Faults {
-            crash: weight(700, 10),
-            crash_all: weight(200, 2),
-            isolate: weight(500, 6),
-            partition: weight(500, 6),
-            cut_one_way: weight(500, 6),
-            heal: 2 + weight(900, 10),
-            pause: weight(300, 4),
-            hang_disk: weight(300, 4),
-            set_clock: weight(200, 2),
-            burst: weight(300, 4),
-        };
+        let faults = vec![
+            (Fault::CrashOrStart, weight(700, 10)),
+            (Fault::CrashAll, weight(200, 2)),
+            (Fault::IsolateOrReturn, weight(500, 6)),
+            (Fault::Partition, weight(500, 6)),
+            (Fault::CutOneWay, weight(500, 6)),
+            (Fault::Heal, 2 + weight(900, 10)),
+            (Fault::Pause, weight(300, 4)),
+            (Fault::HangDisk, weight(300, 4)),
+            (Fault::SetClock, weight(200, 2)),
+            (Fault::Burst, weight(300, 4)),
+        ];
         let slow_disk = chance(&mut rng, 300);
         let disk_ms = if slow_disk { rng.u64(10..200) } else { rng.u64(1..5) };
         let apply_ms = if chance(&mut rng, 200) { rng.u64(5..100) } else { 1 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use raft_node::core::RoleKind;
 
-use crate::explore::plan::{Faults, Plan};
+use crate::explore::plan::{Fault, Plan};
 use crate::explore::workload::Workload;
 use crate::sim::World;
 use crate::sim::network::MS;
@@ -20,7 +20,7 @@ pub struct Report {
     /// A digest of everything that happened.
     pub digest: u64,
     /// Calls that clients made.
-    pub calls: usize,
+    pub calls: u64,
     /// The trace as text, if it was recorded.
     pub trace: String,
 }
@@ -36,7 +36,7 @@ pub fn explore(seed: u64, record: bool) -> Report {
         seed,
         failure,
         digest: run.world.trace().digest(),
-        calls: run.clients.calls(),
+        calls: run.clients.registers.begun(),
         trace: run.world.trace().to_string(),
     }
 }
@@ -61,7 +61,7 @@ impl Run {
         self.chaos()?;
         self.peace();
         self.recovery()?;
-        self.clients.verdict()
+        self.clients.registers.verdict()
     }
 
     fn sound(&mut self) -> Result<(), String> {
@@ -98,68 +98,50 @@ impl Run {
     }
 
     fn inject(&mut self) {
-        let Faults {
-            crash,
-            crash_all,
-            isolate,
-            partition,
-            cut_one_way,
-            heal,
-            pause,
-            hang_disk,
-            set_clock,
-            burst,
-        } = self.plan.faults;
-        let weights = [
-            crash,
-            crash_all,
-            isolate,
-            partition,
-            cut_one_way,
-            heal,
-            pause,
-            hang_disk,
-            set_clock,
-            burst,
-        ];
-        let mut drawn = self.world.rng.u64(0..weights.iter().sum());
-        let fault = weights.iter().position(|weight| {
-            let hit = drawn < *weight;
-            drawn = drawn.saturating_sub(*weight);
-            hit
-        });
+        let fault = self.draw_fault();
         let node = self.any_node();
         let now = self.world.now;
         self.world.trace.line(now, Some(node), || format!("fault {fault:?}"));
         match fault {
-            Some(0) => self.crash_or_start(node),
-            Some(1) => (0..self.world.nodes.len()).for_each(|node| self.world.crash(node)),
-            Some(2) => {
+            Fault::CrashOrStart => self.crash_or_start(node),
+            Fault::CrashAll => (0..self.world.nodes.len()).for_each(|node| self.world.crash(node)),
+            Fault::IsolateOrReturn => {
                 let connected = self.world.network.is_connected(node);
                 self.world.network.set_connected(node, !connected);
             }
-            Some(3) => {
+            Fault::Partition => {
                 let size = self.world.nodes.len();
                 let sides: Vec<bool> = (0..size).map(|_| self.world.rng.bool()).collect();
                 self.world.network.partition(&sides);
             }
-            Some(4) => {
+            Fault::CutOneWay => {
                 let other = self.any_node();
                 self.world.network.set_cut(node, other, true);
             }
-            Some(6) => self.world.nodes[node].paused_until = now + self.up_to_3_s(),
-            Some(7) => self.world.nodes[node].disk_hangs_until = now + self.up_to_3_s(),
-            Some(8) => {
+            Fault::Pause => self.world.nodes[node].paused_until = now + self.up_to_3_s(),
+            Fault::HangDisk => self.world.nodes[node].disk_hangs_until = now + self.up_to_3_s(),
+            Fault::SetClock => {
                 let offset = self.up_to_3_s();
                 self.world.nodes[node].clock.set_offset(offset);
             }
-            Some(9) => {
+            Fault::Burst => {
                 for _ in 0..20 {
                     self.clients.call(&mut self.world, node, self.plan.registers);
                 }
             }
-            _ => self.heal(),
+            Fault::Heal => self.heal(),
         }
+    }
+
+    fn draw_fault(&mut self) -> Fault {
+        let faults = &self.plan.faults;
+        let mut drawn = self.world.rng.u64(0..faults.iter().map(|(_, weight)| weight).sum());
+        let hit = faults.iter().find(|(_, weight)| {
+            let hit = drawn < *weight;
+            drawn = drawn.saturating_sub(*weight);
+            hit
+        });
+        hit.map_or(Fault::Heal, |(fault, _)| *fault)
     }
 
     fn up_to_3_s(&mut self) -> u64 {
@@ -231,10 +213,11 @@ impl Run {
     /// Writes and reads at one node until each has succeeded.
     fn write_somehow(&mut self, end: u64, node: usize) -> Result<(), String> {
         self.until(end, "a node's clients had no success", |run| {
-            let before = run.clients.succeeded();
+            let before = run.clients.registers.succeeded();
             run.clients.call(&mut run.world, node, 1);
             run.world.run_for(LOOK_EVERY * 4);
-            run.clients.collect(&mut run.world).is_ok() && run.clients.succeeded() > before
+            run.clients.collect(&mut run.world).is_ok()
+                && run.clients.registers.succeeded() > before
         })
     }
 

@@ -1,19 +1,10 @@
 //! Clients that read and write registers through any node while things go wrong: what they see
 //! must be linearizable.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
-use raft_node::RequestError;
-
 use crate::cluster::{CallId, Cluster, Network};
 use crate::lab::Lab;
-use crate::linearizability::models::{Keyed, Register, RegisterAction, RegisterRet};
-use crate::linearizability::{History, OperationId, check};
-use crate::machine::{self, Command};
+use crate::registers::{Call, Registers, Request};
 
-/// Steps that the checker may take for each register.
-const CHECK_BUDGET: u64 = 10_000_000;
 const REGISTERS: u64 = 4;
 
 /// Clients of a healthy cluster.
@@ -55,30 +46,17 @@ struct Faults {
     crashes: bool,
 }
 
-type Action = Keyed<u64, RegisterAction>;
-
-/// One client: it has at most one call open, at one node.
-#[derive(Default)]
-struct Client {
-    open: Option<(CallId, OperationId, Action)>,
-}
-
 struct Clients {
-    history: History<Action, RegisterRet>,
-    clients: Vec<Client>,
-    next_value: u64,
-    seen: BTreeMap<u64, u64>,
+    registers: Registers,
+    /// One client each, with at most one call open.
+    open: Vec<Option<(CallId, Call)>>,
 }
 
 fn run<C: Cluster>(mut cluster: C, faults: Faults) {
     cluster.set_network(faults.network);
     let mut lab = Lab::begin(cluster);
-    let mut clients = Clients {
-        history: History::new(),
-        clients: (0..6).map(|_| Client::default()).collect(),
-        next_value: 0,
-        seen: BTreeMap::new(),
-    };
+    let mut clients =
+        Clients { registers: Registers::default(), open: (0..6).map(|_| None).collect() };
     for _ in 0..lab.rounds(30) {
         inject(&mut lab, faults);
         for _ in 0..25 {
@@ -96,13 +74,13 @@ fn run<C: Cluster>(mut cluster: C, faults: Faults) {
     }
     let answered = lab.until(20.0, |lab| {
         clients.go_on(lab, false);
-        clients.clients.iter().all(|client| client.open.is_none())
+        clients.open.iter().all(Option::is_none)
     });
     lab.demand(answered, || "a client was never answered".into());
     let size = lab.size();
     lab.agree(size, true);
-    let verdict = check::<Register>(&clients.history, CHECK_BUDGET);
-    lab.demand(verdict.is_linearizable(), || verdict.to_string());
+    let verdict = clients.registers.verdict();
+    lab.demand(verdict.is_ok(), || verdict.err().unwrap_or_default());
     lab.end();
 }
 
@@ -138,77 +116,34 @@ fn inject<C: Cluster>(lab: &mut Lab<C>, faults: Faults) {
 impl Clients {
     /// Takes answers in, and lets clients without an open call make one.
     fn go_on<C: Cluster>(&mut self, lab: &mut Lab<C>, more: bool) {
-        for number in 0..self.clients.len() {
-            if let Some((call, operation, action)) = self.clients[number].open.take() {
-                match lab.cluster.answer(call) {
-                    Some(answer) => self.record(lab, operation, &action, answer),
-                    None => {
-                        self.clients[number].open = Some((call, operation, action));
-                        continue;
-                    }
-                }
+        for client in 0..self.open.len() {
+            if let Some((id, call)) = self.open[client].take() {
+                let Some(answer) = lab.cluster.answer(id) else {
+                    self.open[client] = Some((id, call));
+                    continue;
+                };
+                let at = lab.cluster.tick();
+                let recorded = self.registers.end(call, at, answer);
+                lab.demand(recorded.is_ok(), || format!("the history is broken: {recorded:?}"));
             }
             if more {
-                self.invoke(lab, number);
+                self.open[client] = self.begin(lab, client as u64);
             }
         }
     }
 
-    fn invoke<C: Cluster>(&mut self, lab: &mut Lab<C>, number: usize) {
+    fn begin<C: Cluster>(&mut self, lab: &mut Lab<C>, client: u64) -> Option<(CallId, Call)> {
         let node = lab.cluster.random(lab.size() as u64) as usize;
         if !lab.cluster.is_running(node) {
-            return;
+            return None;
         }
-        let key = lab.cluster.random(REGISTERS);
-        self.next_value += 1;
-        let value = self.next_value;
-        let expected = self.seen.get(&key).copied();
-        let (action, command) = match lab.cluster.random(6) {
-            0..=2 => (RegisterAction::Read, None),
-            3 | 4 => (RegisterAction::Write(value), Some(Command::Write { key, value })),
-            _ => (
-                RegisterAction::Cas { expected, new: value },
-                Some(Command::Swap { key, expected, value }),
-            ),
-        };
-        let action = Keyed::new(key, action);
+        let (key, dice) = (lab.cluster.random(REGISTERS), lab.cluster.random(10));
         let at = lab.cluster.tick();
-        let operation = self.history.invoke(number as u64, at, action.clone());
-        let call = match command {
-            Some(command) => lab.cluster.propose(node, command.encode()),
-            None => lab.cluster.read(node, machine::query(key)),
+        let (call, request) = self.registers.begin(client, at, key, dice);
+        let id = match request {
+            Request::Propose(command) => lab.cluster.propose(node, command),
+            Request::Read(query) => lab.cluster.read(node, query),
         };
-        self.clients[number].open = Some((call, operation, action));
-    }
-
-    fn record<C: Cluster>(
-        &mut self,
-        lab: &mut Lab<C>,
-        operation: OperationId,
-        action: &Action,
-        answer: Result<Bytes, RequestError>,
-    ) {
-        let at = lab.cluster.tick();
-        let is_read = matches!(action.action(), RegisterAction::Read);
-        let recorded = match answer {
-            Ok(bytes) => {
-                let returned = match action.action() {
-                    RegisterAction::Read => {
-                        let value = machine::decode_value(&bytes).flatten();
-                        if let Some(value) = value {
-                            self.seen.insert(*action.key(), value);
-                        }
-                        RegisterRet::Value(value)
-                    }
-                    RegisterAction::Write(_) => RegisterRet::Written,
-                    RegisterAction::Cas { .. } => RegisterRet::Swapped(bytes.first() == Some(&1)),
-                };
-                self.history.returned(operation, at, returned)
-            }
-            // A read that failed has told nothing and changed nothing.
-            Err(error) if error.is_certain() || is_read => self.history.failed(operation),
-            Err(_) => self.history.unknown(operation),
-        };
-        lab.demand(recorded.is_ok(), || format!("the history is broken: {recorded:?}"));
+        Some((id, call))
     }
 }
