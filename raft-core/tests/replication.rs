@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::*;
 use raft_core::{Body, Message};
 
@@ -193,6 +195,27 @@ fn the_window_limits_messages_and_bytes_in_flight() {
         node.propose(1, "x");
     }
     assert_eq!(to_2(&mut node), 1, "one message always goes");
+}
+
+/// A follower that is far behind is not served one message per answer: the deadline asks for more
+/// steps until its window is full, and then no longer.
+#[test]
+fn a_follower_that_is_far_behind_is_sent_a_full_window_at_once() {
+    let mut node = Lone::with(3, |config| config.max_in_flight_messages(5).max_append_entries(1));
+    node.lead();
+    node.propose_all(1, &["a", "b", "c", "d", "e", "f", "g", "h"]);
+    node.sent();
+    let mut sent = node.hears(2, 1, accepted(1, 1));
+    for _ in 0..10 {
+        node.tick(Duration::ZERO);
+        sent.extend(node.sent());
+    }
+    let places: Vec<u64> = sent
+        .iter()
+        .filter(|message| message.to == id(2))
+        .filter_map(|message| Some(append_of(message)?.entries.first()?.index.get()))
+        .collect();
+    assert_eq!(places, [2, 3, 4, 5, 6]);
 }
 
 /// C47: a single entry above the limit still goes, and alone.

@@ -62,7 +62,7 @@ pub enum Substance {
 /// Defines one test for each scenario, on one adapter: `in_process` on a network inside the
 /// process, `over_tcp` with logs in files and TCP links that can be cut.
 ///
-/// ```ignore
+/// ```text
 /// conformance_tests::suite!(in_process, MyBootstrap::new());
 /// conformance_tests::suite!(over_tcp, MyBootstrap::new());
 /// ```
