@@ -1,4 +1,27 @@
 //! One suite of scenarios for every runtime, the deterministic simulator, and the checkers.
+//!
+//! A *scenario* ([`scenarios`]) is plain blocking code against the trait [`cluster::Cluster`]: it
+//! starts, crashes, cuts off and connects nodes, proposes and reads, and lets time pass. It is
+//! written once and runs on two kinds of clusters:
+//!
+//! - [`sim::SimCluster`], the simulator: virtual time, one thread, everything decided by a seed.
+//!   After each step of each node a checker that sees all nodes and all disks looks for broken
+//!   invariants.
+//! - [`real::RealCluster`]: real nodes of some adapter, in real time. An adapter brings a
+//!   [`real::Bootstrap`], a page of code that starts and stops a node, and one line for each kind
+//!   of network:
+//!
+//! ```text
+//! conformance_tests::suite!(in_process, MyBootstrap::new());
+//! conformance_tests::suite!(over_tcp, MyBootstrap::new());
+//! ```
+//!
+//! The scenarios are those of the well-known labs (MIT 6.824 and 6.5840), parts A to C, under
+//! their names, and clients whose histories must be linearizable ([`linearizability`]). All
+//! replicas report what they apply to one [`machine::Oracle`], which compares them.
+//!
+//! [`explore`] goes further: it draws a whole world from a seed, with faults of every kind, checks
+//! it after each step, then heals it and demands progress.
 #![forbid(unsafe_code)]
 
 pub mod cluster;
