@@ -118,7 +118,7 @@ impl<C: Cluster> Lab<C> {
         leader.unwrap_or_default()
     }
 
-    /// Fails if a connected node believes to lead.
+    /// Fails if a connected node believes that it leads.
     #[track_caller]
     pub fn no_leader(&mut self) {
         let leader = self.leader_now();

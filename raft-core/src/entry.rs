@@ -189,8 +189,8 @@ pub struct HardState {
 /// To carry it out: replace the hard state if there is one; remove the entries at
 /// `truncate_from` and later if it is set; append `entries`, which then begin right behind
 /// the last entry. Make all of that durable, together with every write before it, and answer
-/// with [`Event::Persisted`](crate::Event::Persisted) and the ticket. Writes may be synced together and only the newest
-/// ticket answered.
+/// with [`Event::Persisted`](crate::Event::Persisted) and the ticket. Writes may be synced together
+/// and only the newest ticket answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
     /// Names this write, and all before it.

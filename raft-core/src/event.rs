@@ -18,7 +18,8 @@ pub struct Input {
     pub event: Event,
 }
 
-/// What can happen to a node. Late, repeated or stale events are harmless.
+/// What can happen to a node. A late or repeated message, completion or wake-up is harmless; a
+/// `Propose` is a new proposal each time. Never say `Persisted` or `Applied` before it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Nothing but the passing of time: the [`deadline`](crate::Raft::deadline) came.

@@ -1,4 +1,4 @@
-//! The small numbers of the protocol, each a type of its own, so that a term can't pass for an index.
+//! The small numbers of the protocol, each a type of its own: a term can't pass for an index.
 
 use core::fmt;
 

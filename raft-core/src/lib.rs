@@ -10,7 +10,7 @@
 //!             ┌──────────────────────────── a host ────────────────────────────┐
 //!  clients ───┤  inbox ──► Raft::step(Input{at, event}) ──► Vec<Output>        │
 //!             │    ▲                                           │ carried out   │
-//!             │    │                                           ▼ in any order  │
+//!             │    │                                           ▼ by the host   │
 //!             │    ├── Persisted ◄── disk ◄──────────── Persist(write)         │
 //!             │    ├── Loaded    ◄── disk ◄──────────── Load{..}               │
 //!             │    ├── Receive   ◄── network ◄───────── Send(message)          │
@@ -21,15 +21,19 @@
 //!
 //! # What a host must do
 //!
-//! 1. Call [`step`](Raft::step) from one place at a time. Late, repeated or stale inputs are
-//!    harmless.
+//! 1. Call [`step`](Raft::step) from one place at a time: one loop owns the node. A late or repeated
+//!    message, completion or wake-up is harmless.
 //! 2. Carry out every output. [`Output::Persist`]s are made durable in the order of their tickets
 //!    and [`Output::Apply`]s are applied in order; beyond these two orders everything may run at
 //!    once, and an [`Output::Send`] may be lost.
 //! 3. Between steps wait for the next input or the [`deadline`](Raft::deadline), whichever comes
 //!    first. Being early is harmless; being late costs availability, never safety.
 //! 4. When a write fails, stop the node. There is no event for it: after a failed sync nobody knows
-//!    what is on the disk.
+//!    what is on the disk. The same goes for a load that fails and for a state machine that can't
+//!    apply.
+//!
+//! And at the start: a fresh random seed, the log as the last life of the node left it, and an id
+//! that nobody else ever had.
 //!
 //! # What it gets in return
 //!
@@ -58,7 +62,8 @@
 //! };
 //!
 //! let id = NodeId::new(1);
-//! let config = Config::new(id, [id], 0x5eed);
+//! let seed = 0x5eed; // random, and another one at each start
+//! let config = Config::new(id, [id], seed);
 //! let mut raft = Raft::new(config, Restored::default(), Instant::ORIGIN)?;
 //!
 //! let election = raft.deadline().expect("a follower waits for something");

@@ -25,8 +25,8 @@ pub struct Message {
 /// core is an [`Event`](crate::Event) and can't come from the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
-    /// Would you vote for me in the term after mine? (Dissertation, section 9.6.) Changes nothing
-    /// at the receiver.
+    /// Would you vote for me in the term after mine? (Dissertation, section 9.6.) Casts no vote. As
+    /// with any message, a newer term is entered, unless the receiver hears a leader.
     PreVote {
         /// Where the sender's log ends.
         last: LogPosition,

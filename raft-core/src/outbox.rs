@@ -1,4 +1,4 @@
-//! Where handlers put what the host shall do.
+//! Where handlers put what the host must do.
 
 use alloc::vec::Vec;
 

@@ -9,8 +9,8 @@ use crate::raft::Raft;
 use crate::role::Role;
 use crate::time::Instant;
 
-/// A picture of a node at one moment. It proves nothing about the present: a node that believes to
-/// lead may have been deposed.
+/// A picture of a node at one moment. It proves nothing about the present: a node that believes it
+/// leads may have been deposed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The node.

@@ -36,7 +36,7 @@ impl ElectionTimer {
 }
 
 impl Raft {
-    /// When the host shall step with [`Event::Wake`](crate::Event::Wake) if nothing else comes
+    /// When the host must step with [`Event::Wake`](crate::Event::Wake) if nothing else comes
     /// first; `None` if nothing will ever happen by itself. Being early is harmless, being late
     /// costs availability and never safety.
     #[must_use]

@@ -1,11 +1,10 @@
-//! A replicated counter: three nodes in one process, each with its log in a directory of its own.
-
-use std::time::Duration;
+//! A replicated counter: three nodes in one process, each with its log in a directory of its own
+//! below the system's directory for temporary files. A second run goes on counting.
 
 use bytes::Bytes;
 use raft_node::core::{LogIndex, NodeId};
 use raft_node::{FileLog, StateMachine};
-use raft_tokio::{Node, RequestError, Settings};
+use raft_tokio::{Node, Settings};
 
 #[derive(Default)]
 struct Counter(u64);
@@ -26,22 +25,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut nodes = Vec::new();
     for id in 1..=3 {
         let settings = (1..=3).fold(Settings::new(NodeId::new(id)), |settings, peer| {
-            settings.peer(NodeId::new(peer), format!("127.0.0.1:{}", 7100 + peer))
+            settings.peer(NodeId::new(peer), format!("127.0.0.1:{}", 7200 + peer))
         });
         let log = FileLog::open(std::env::temp_dir().join(format!("raft-counter-{id}")))?;
         nodes.push(Node::start(settings, log, Counter::default()).await?);
     }
 
+    for node in &nodes {
+        node.handle().watch().wait_for(|leadership| leadership.leader.is_some()).await?;
+    }
+
     // Any node will do: a follower passes the command on.
-    let counter = nodes[0].handle();
-    let answer = loop {
-        match counter.propose("increment").await {
-            Err(RequestError::Refused { .. }) => {
-                tokio::time::sleep(Duration::from_millis(100)).await
-            }
-            answer => break answer?,
-        }
-    };
+    let answer = nodes[0].handle().propose("increment").await?;
     println!("after one increment: {}", String::from_utf8_lossy(&answer));
     println!("read at node 2: {:?}", nodes[1].handle().read("").await?);
 
