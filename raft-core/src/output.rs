@@ -109,7 +109,7 @@ pub enum Notice {
         /// The term now.
         term: Term,
     },
-    /// The node follows another leader, or knows none any more.
+    /// The node follows another leader, or the same in another term, or knows none any more.
     Leader {
         /// The leader of `term`, if it is known.
         leader: Option<NodeId>,

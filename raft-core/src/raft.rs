@@ -257,7 +257,7 @@ impl Raft {
         if (before.0, before.1) != (role, term) {
             out.notice(Notice::Role { role, term });
         }
-        if before.2 != leader {
+        if before.2 != leader || (before.1 != term && leader.is_some()) {
             out.notice(Notice::Leader { leader, term });
         }
     }

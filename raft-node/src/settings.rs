@@ -1,6 +1,8 @@
 //! What a user says about a node, the same for every adapter.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use raft_core::{Config, NodeId, Notice, RoleKind, Term};
@@ -21,15 +23,18 @@ use crate::{ClusterId, NodeError};
 ///     .election_timeout(Duration::from_millis(300))
 ///     .configure(|config| config.max_command_bytes(64 * 1024));
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     id: NodeId,
     cluster: ClusterId,
     peers: BTreeMap<NodeId, String>,
     listen: Option<String>,
     election_timeout: Duration,
-    configure: Vec<fn(Config) -> Config>,
+    learners: BTreeMap<NodeId, String>,
+    configure: Vec<Change>,
 }
+
+type Change = Arc<dyn Fn(Config) -> Config + Send + Sync>;
 
 impl Settings {
     /// The settings of node `id`, of a cluster of nobody so far.
@@ -39,6 +44,7 @@ impl Settings {
             id,
             cluster: ClusterId::default(),
             peers: BTreeMap::new(),
+            learners: BTreeMap::new(),
             listen: None,
             election_timeout: Duration::from_secs(1),
             configure: Vec::new(),
@@ -46,10 +52,19 @@ impl Settings {
     }
 
     /// Adds a voter of the cluster, this node included, and the address (`host:port`) at which the
-    /// others reach it. All nodes of a cluster are given the same list.
+    /// others reach it; an id that is given twice has the later address. All nodes of a cluster are
+    /// given the same list.
     #[must_use]
     pub fn peer(mut self, id: NodeId, address: impl Into<String>) -> Self {
         self.peers.insert(id, address.into());
+        self
+    }
+
+    /// Adds a learner: a member that receives everything and has no vote. Otherwise like
+    /// [`peer`](Settings::peer).
+    #[must_use]
+    pub fn learner(mut self, id: NodeId, address: impl Into<String>) -> Self {
+        self.learners.insert(id, address.into());
         self
     }
 
@@ -67,8 +82,8 @@ impl Settings {
         self
     }
 
-    /// Sets the election timeout, the heartbeat interval to a tenth of it, and the time that a
-    /// request may wait for an uncertain answer to the same. Default 1 s.
+    /// Sets the election timeout. The heartbeat interval becomes a tenth of it, and the outcome
+    /// timeout ([`Config::outcome_timeout`]) the same. Default 1 s.
     #[must_use]
     pub const fn election_timeout(mut self, timeout: Duration) -> Self {
         self.election_timeout = timeout;
@@ -77,8 +92,8 @@ impl Settings {
 
     /// Changes anything else of the [`Config`].
     #[must_use]
-    pub fn configure(mut self, change: fn(Config) -> Config) -> Self {
-        self.configure.push(change);
+    pub fn configure(mut self, change: impl Fn(Config) -> Config + Send + Sync + 'static) -> Self {
+        self.configure.push(Arc::new(change));
         self
     }
 
@@ -96,7 +111,8 @@ impl Settings {
 
     /// The other nodes and their addresses.
     pub fn others(&self) -> impl Iterator<Item = (NodeId, &str)> {
-        let others = self.peers.iter().filter(|(id, _)| **id != self.id);
+        let members = self.peers.iter().chain(&self.learners);
+        let others = members.filter(|(id, _)| **id != self.id);
         others.map(|(id, address)| (*id, address.as_str()))
     }
 
@@ -105,7 +121,8 @@ impl Settings {
     /// # Errors
     /// The node is not among its own peers and has no listen address.
     pub fn listen_address(&self) -> Result<&str, NodeError> {
-        let own = self.listen.as_ref().or_else(|| self.peers.get(&self.id));
+        let listed = || self.peers.get(&self.id).or_else(|| self.learners.get(&self.id));
+        let own = self.listen.as_ref().or_else(listed);
         own.map(String::as_str).ok_or(NodeError::NoAddress { id: self.id })
     }
 
@@ -116,10 +133,24 @@ impl Settings {
     pub fn config(&self) -> Result<Config, NodeError> {
         let seed = getrandom::u64().map_err(NodeError::Randomness)?;
         let config = Config::new(self.id, self.peers.keys().copied(), seed)
+            .learners(self.learners.keys().copied())
             .election_timeout(self.election_timeout)
             .heartbeat_interval(self.election_timeout / 10)
             .outcome_timeout(self.election_timeout);
         Ok(self.configure.iter().fold(config, |config, change| change(config)))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("id", &self.id)
+            .field("cluster", &self.cluster)
+            .field("peers", &self.peers)
+            .field("learners", &self.learners)
+            .field("listen", &self.listen)
+            .field("election_timeout", &self.election_timeout)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,6 +176,10 @@ impl Leadership {
     pub const fn update(&mut self, notice: Notice) {
         match notice {
             Notice::Role { role, term } => {
+                if term.get() != self.term.get() {
+                    // The leader of the new term is told by a notice of its own.
+                    self.leader = None;
+                }
                 self.role = role;
                 self.term = term;
             }
