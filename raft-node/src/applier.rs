@@ -1,6 +1,5 @@
 //! The thread that owns the state machine.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -8,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use raft_core::{Entries, Event, LogIndex, Payload};
 
+use crate::error::text_of;
 use crate::mailbox::Mailbox;
 use crate::request::Reply;
 use crate::{NodeError, StateMachine};
@@ -24,7 +24,8 @@ pub(crate) enum ApplyJob {
     },
 }
 
-/// Starts the thread of the state machine. It ends when the sender is dropped.
+/// Starts the thread of the state machine. It ends when the sender is dropped or the node has
+/// stopped; what it has not got to by then it leaves alone.
 pub(crate) fn spawn(
     name: String,
     machine: impl StateMachine,
@@ -44,13 +45,14 @@ pub(crate) fn spawn(
 }
 
 fn run(mut machine: impl StateMachine, jobs: &Receiver<ApplyJob>, mailbox: &Mailbox) {
-    while let Ok(job) = jobs.recv() {
+    while let Ok(job) = jobs.recv()
+        && !mailbox.is_closed()
+    {
         match job {
             ApplyJob::Apply { entries, replies } => {
-                let last = entries.last().map(|entry| entry.index);
-                apply(&mut machine, &entries, replies);
-                if let Some(last) = last {
-                    mailbox.complete(Event::Applied(last));
+                apply(&mut machine, &entries, replies, mailbox);
+                if let Some(last) = entries.last() {
+                    mailbox.complete(Event::Applied(last.index));
                 }
             }
             ApplyJob::Query { query, reply } => reply.answer(Ok(machine.query(query))),
@@ -58,9 +60,18 @@ fn run(mut machine: impl StateMachine, jobs: &Receiver<ApplyJob>, mailbox: &Mail
     }
 }
 
-fn apply(machine: &mut impl StateMachine, entries: &Entries, replies: Vec<(LogIndex, Reply)>) {
+fn apply(
+    machine: &mut impl StateMachine,
+    entries: &Entries,
+    replies: Vec<(LogIndex, Reply)>,
+    mailbox: &Mailbox,
+) {
     let mut replies = replies.into_iter().peekable();
     for entry in entries.iter() {
+        // A node that stops waits for one slow command, not for all that are queued.
+        if mailbox.is_closed() {
+            return;
+        }
         let answer = match &entry.payload {
             Payload::Command(command) => machine.apply(entry.index, command.clone()),
             Payload::Noop => Bytes::new(),
@@ -69,9 +80,4 @@ fn apply(machine: &mut impl StateMachine, entries: &Entries, replies: Vec<(LogIn
             reply.answer(Ok(answer));
         }
     }
-}
-
-fn text_of(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default()
 }

@@ -1,12 +1,14 @@
 //! The thread that owns the log store.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use raft_core::{Event, LogIndex, Write};
 
+use crate::error::text_of;
 use crate::mailbox::Mailbox;
-use crate::{LogStore, NodeError};
+use crate::{LogStore, NodeError, StoreError};
 
 pub(crate) enum DiskJob {
     Write(Write),
@@ -21,8 +23,15 @@ pub(crate) fn spawn(
 ) -> Result<(Sender<DiskJob>, JoinHandle<()>), NodeError> {
     let (sender, jobs) = channel();
     let work = move || {
-        if let Err(error) = run(store, &jobs, &mailbox) {
-            mailbox.fail(error);
+        // The store is not looked at again after a panic. A thread that ended without a word would
+        // leave everybody waiting.
+        let result = catch_unwind(AssertUnwindSafe(|| run(store, &jobs, &mailbox)));
+        let result = result.unwrap_or_else(|panic| {
+            let text = text_of(panic.as_ref());
+            Err(StoreError::Other(format!("the log store panicked: {text}")))
+        });
+        if let Err(error) = result {
+            mailbox.fail(NodeError::Store(error));
         }
     };
     let thread = thread::Builder::new().name(name).spawn(work).map_err(NodeError::Thread)?;
@@ -35,7 +44,7 @@ fn run(
     mut store: impl LogStore,
     jobs: &Receiver<DiskJob>,
     mailbox: &Mailbox,
-) -> Result<(), NodeError> {
+) -> Result<(), StoreError> {
     let mut writes = Vec::new();
     let mut next = jobs.recv().ok();
     while let Some(job) = next {
@@ -63,7 +72,7 @@ fn persist(
     store: &mut impl LogStore,
     writes: &mut Vec<Write>,
     mailbox: &Mailbox,
-) -> Result<(), NodeError> {
+) -> Result<(), StoreError> {
     if let Some(ticket) = writes.last().map(|write| write.ticket) {
         store.append(writes)?;
         writes.clear();

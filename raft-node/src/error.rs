@@ -1,5 +1,6 @@
 //! What can go wrong below a node.
 
+use std::any::Any;
 use std::io;
 use std::path::PathBuf;
 
@@ -22,15 +23,17 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
-    /// Another process holds this data directory. Stop it, or use another directory.
-    #[error("{} is in use by another process", path.display())]
+    /// This data directory is open already, in this process or another. Close it there, or use
+    /// another directory.
+    #[error("{} is in use already", path.display())]
     InUse {
         /// The data directory.
         path: PathBuf,
     },
     /// A part of the log that was once complete no longer reads as it was written. Cutting it off
-    /// could lose committed entries, so the node does not start: restore the file, or remove this
-    /// member from the cluster and add a fresh one under a new id.
+    /// could lose committed entries, so the node does not start. Keep the other members running
+    /// without this one; don't start it on an empty directory or an older copy, for it would have
+    /// forgotten what it promised.
     #[error("{} is damaged at offset {offset}: {what}", path.display())]
     Damaged {
         /// The file.
@@ -73,7 +76,7 @@ pub enum StoreError {
         /// The data directory.
         path: PathBuf,
     },
-    /// A store of the user's own failed, for the reason it gives.
+    /// A store of the user's own failed or panicked, for the reason it gives.
     #[error("{0}")]
     Other(String),
 }
@@ -116,4 +119,10 @@ pub enum NodeError {
         /// The node.
         id: NodeId,
     },
+}
+
+/// What a panic said.
+pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }

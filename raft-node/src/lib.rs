@@ -1,4 +1,105 @@
-//! What every host of `raft-core` needs and no runtime owns.
+//! What every host of [`raft_core`] needs and no runtime owns: a node without a runtime, its log on
+//! disk, the link to its peers.
+//!
+//! Most programs use an adapter, such as `raft-tokio`, and meet this crate in three places: they
+//! implement [`StateMachine`], open a [`FileLog`] and fill in [`Settings`]. The rest is for adapters.
+//!
+//! | | |
+//! | --- | --- |
+//! | [`StateMachine`] | what is replicated: the user's own |
+//! | [`LogStore`] | where the log is kept: [`FileLog`], or [`MemoryLog`] for tests, or one's own |
+//! | [`Settings`] | who is in the cluster, and at which address |
+//! | [`Node`] | the core with a thread for its disk and one for its state machine |
+//! | [`Client`] | its front door: requests with callbacks, from any thread |
+//! | [`Outgoing`], [`Inbound`] | the link between two nodes, as bytes in and bytes out |
+//! | [`Outbound`], [`PeerQueue`] | what waits for each peer's socket |
+//! | [`Clock`], [`Backoff`], [`tune`] | small things that every adapter needs |
+//!
+//! # What a node promises
+//!
+//! - A request has exactly one answer, whatever happens, and [`RequestError`] keeps apart what is
+//!   certain from what is not.
+//! - The loop never waits for a disk, a state machine or a peer; a slow one of them delays no
+//!   heartbeat. Writes that come while the disk is busy are made durable together.
+//! - Each turn takes a share of everything that waits, so that no flood of requests keeps peers or
+//!   timers waiting, and no flood of messages the clients.
+//! - All that waits is bounded. Requests beyond the limits are refused, messages are dropped.
+//! - When the store or the state machine fails, the node stops and says why.
+//!
+//! # The loop of an adapter
+//!
+//! An adapter gives a [`Node`] its turns and moves bytes. This is a whole one, on a thread that
+//! parks, for a network that is just a function. What arrives from peers goes to
+//! [`Client::deliver`].
+//!
+//! ```
+//! use std::{sync::Arc, thread};
+//!
+//! use raft_node::core::Message;
+//! use raft_node::{
+//!     Client, Clock, LogStore, Node, NodeError, Settings, StateMachine, Turn, Wiring,
+//! };
+//!
+//! fn run(
+//!     settings: &Settings,
+//!     store: impl LogStore,
+//!     machine: impl StateMachine,
+//!     send: impl FnMut(Message) + Send + 'static,
+//!     started: impl FnOnce(Client),
+//! ) -> Result<(), NodeError> {
+//!     let (clock, this) = (Clock::start(), thread::current());
+//!     let wiring = Wiring {
+//!         notify: Arc::new(move || this.unpark()),
+//!         send: Box::new(send),
+//!         observe: Box::new(|_| {}),
+//!     };
+//!     let (mut node, client) =
+//!         Node::new(settings.config()?, store, machine, wiring, clock.now())?;
+//!     started(client);
+//!     loop {
+//!         match node.turn(clock.now()) {
+//!             Turn::Continue { more: true, .. } => thread::yield_now(),
+//!             Turn::Continue { deadline: None, .. } => thread::park(),
+//!             Turn::Continue { deadline: Some(at), .. } => thread::park_timeout(clock.until(at)),
+//!             Turn::Stopped(result) => {
+//!                 node.close().join();
+//!                 return result;
+//!             }
+//!         }
+//!     }
+//! }
+//! # use bytes::Bytes;
+//! # use raft_node::core::{LogIndex, NodeId};
+//! # use raft_node::MemoryLog;
+//! # struct Echo;
+//! # impl StateMachine for Echo {
+//! #     fn apply(&mut self, _: LogIndex, command: Bytes) -> Bytes {
+//! #         command
+//! #     }
+//! #     fn query(&self, query: Bytes) -> Bytes {
+//! #         query
+//! #     }
+//! # }
+//! # fn ask(client: Client) {
+//! #     let again = client.clone();
+//! #     client.propose("hello".into(), move |answer| match answer {
+//! #         Ok(answer) => {
+//! #             assert_eq!(answer, "hello");
+//! #             again.stop();
+//! #         }
+//! #         Err(_) => {
+//! #             thread::spawn(|| {
+//! #                 thread::sleep(std::time::Duration::from_millis(1));
+//! #                 ask(again);
+//! #             });
+//! #         }
+//! #     });
+//! # }
+//! # let settings = Settings::new(NodeId::new(1))
+//! #     .peer(NodeId::new(1), "")
+//! #     .election_timeout(std::time::Duration::from_millis(20));
+//! # run(&settings, MemoryLog::new(), Echo, |_| {}, ask).unwrap();
+//! ```
 
 mod applier;
 mod backoff;
@@ -14,6 +115,7 @@ mod node;
 mod outbound;
 mod request;
 mod settings;
+mod socket;
 mod state_machine;
 mod store;
 
@@ -29,5 +131,6 @@ pub use outbound::{Outbound, PeerQueue};
 pub use raft_core as core;
 pub use request::{Client, RequestError};
 pub use settings::{Leadership, Settings};
+pub use socket::tune;
 pub use state_machine::StateMachine;
 pub use store::LogStore;

@@ -88,6 +88,14 @@ pub enum LinkError {
     Impostor,
 }
 
+impl LinkError {
+    /// Whether an I/O error was made of one of these: the peer is there and does not fit.
+    #[must_use]
+    pub fn is_behind(error: &std::io::Error) -> bool {
+        error.get_ref().is_some_and(|source| source.is::<Self>())
+    }
+}
+
 /// What the listener thinks of a hello; the number is the byte on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use raft_core::{Event, Message};
+use raft_core::{Body, Event, Message};
 
 use crate::NodeError;
 use crate::request::Request;
@@ -19,6 +20,8 @@ pub(crate) struct Mailbox(Arc<Shared>);
 
 struct Shared {
     queues: Mutex<Queues>,
+    /// Changed together with the queues, and read without them by the state machine's thread.
+    closed: AtomicBool,
     notify: Notifier,
     limits: Limits,
 }
@@ -27,16 +30,20 @@ struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) messages: usize,
+    /// A message is let in for as long as those before it have fewer bytes.
+    pub(crate) message_bytes: usize,
     pub(crate) requests: usize,
 }
 
 #[derive(Default)]
 struct Queues {
     completions: Vec<Event>,
-    messages: VecDeque<Message>,
+    /// Each with its size.
+    messages: VecDeque<(usize, Message)>,
+    message_bytes: usize,
     requests: VecDeque<Request>,
     dropped_messages: u64,
-    closed: bool,
+    stop: bool,
     failure: Option<NodeError>,
 }
 
@@ -46,6 +53,8 @@ pub(crate) struct Batch {
     pub(crate) completions: Vec<Event>,
     pub(crate) messages: Vec<Message>,
     pub(crate) requests: Vec<Request>,
+    /// Somebody asked the node to stop.
+    pub(crate) stop: bool,
     pub(crate) failure: Option<NodeError>,
     /// Whether more waits already.
     pub(crate) more: bool,
@@ -53,7 +62,8 @@ pub(crate) struct Batch {
 
 impl Mailbox {
     pub(crate) fn new(notify: Notifier, limits: Limits) -> Self {
-        Self(Arc::new(Shared { queues: Mutex::default(), notify, limits }))
+        let closed = AtomicBool::new(false);
+        Self(Arc::new(Shared { queues: Mutex::default(), closed, notify, limits }))
     }
 
     fn queues(&self) -> MutexGuard<'_, Queues> {
@@ -68,12 +78,19 @@ impl Mailbox {
     }
 
     pub(crate) fn deliver(&self, message: Message) {
+        let bytes = size_of(&message);
+        let limits = self.0.limits;
         let mut queues = self.queues();
-        if queues.messages.len() >= self.0.limits.messages {
+        if self.is_closed() {
+            return;
+        }
+        if queues.messages.len() >= limits.messages || queues.message_bytes >= limits.message_bytes
+        {
             queues.dropped_messages += 1;
             return;
         }
-        queues.messages.push_back(message);
+        queues.message_bytes += bytes;
+        queues.messages.push_back((bytes, message));
         drop(queues);
         (self.0.notify)();
     }
@@ -81,7 +98,7 @@ impl Mailbox {
     /// Hands a request in, or gives it back when the node has stopped or has no room.
     pub(crate) fn request(&self, request: Request) -> Result<(), (Request, Rejection)> {
         let mut queues = self.queues();
-        if queues.closed {
+        if self.is_closed() {
             return Err((request, Rejection::Stopped));
         }
         if queues.requests.len() >= self.0.limits.requests && !request.is_control() {
@@ -91,6 +108,12 @@ impl Mailbox {
         drop(queues);
         (self.0.notify)();
         Ok(())
+    }
+
+    /// Lets the next turn be the last.
+    pub(crate) fn stop(&self) {
+        self.queues().stop = true;
+        (self.0.notify)();
     }
 
     /// Something below the node failed: it will stop. The first failure counts.
@@ -105,10 +128,16 @@ impl Mailbox {
         let mut queues = self.queues();
         let messages = messages.min(queues.messages.len());
         let requests = requests.min(queues.requests.len());
+        let mut freed = 0;
+        let messages = queues.messages.drain(..messages);
+        let messages = messages.inspect(|(bytes, _)| freed += bytes).map(|(_, message)| message);
+        let messages = messages.collect();
+        queues.message_bytes -= freed;
         Batch {
             completions: mem::take(&mut queues.completions),
-            messages: queues.messages.drain(..messages).collect(),
+            messages,
             requests: queues.requests.drain(..requests).collect(),
+            stop: queues.stop,
             failure: queues.failure.take(),
             more: !queues.messages.is_empty() || !queues.requests.is_empty(),
         }
@@ -117,9 +146,13 @@ impl Mailbox {
     /// Lets nothing in any more and returns the requests that still waited.
     pub(crate) fn close(&self) -> Vec<Request> {
         let mut queues = self.queues();
-        queues.closed = true;
+        self.0.closed.store(true, Ordering::Release);
         queues.messages.clear();
         queues.requests.drain(..).collect()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn dropped_messages(&self) -> u64 {
@@ -132,4 +165,16 @@ impl Mailbox {
 pub(crate) enum Rejection {
     Full,
     Stopped,
+}
+
+/// What a message counts in memory, in bytes.
+fn size_of(message: &Message) -> usize {
+    let payload = match &message.body {
+        Body::Append(append) => append.entries.size(),
+        Body::Propose { commands, .. } => {
+            commands.iter().map(|command| mem::size_of_val(command) + command.len()).sum()
+        }
+        _ => 0,
+    };
+    mem::size_of::<Message>() + payload
 }

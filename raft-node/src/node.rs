@@ -22,6 +22,7 @@ const REQUESTS_PER_TURN: usize = 1024;
 const MESSAGES_PER_TURN: usize = 256;
 /// Messages that wait beyond this are dropped: by the time it is their turn they are stale.
 const MESSAGES_WAITING: usize = 8192;
+const MESSAGE_BYTES_WAITING: usize = 64 << 20;
 
 /// What an adapter gives a node to reach the world. Both functions are called on the thread that
 /// calls [`Node::turn`] and must not block.
@@ -30,7 +31,7 @@ pub struct Wiring {
     pub notify: Notifier,
     /// Passes a message on to the peer that it names, or drops it.
     pub send: Box<dyn FnMut(Message) + Send>,
-    /// Is told of changes of role and leader.
+    /// Is told of the role and term that the node starts with, and of changes of role and leader.
     pub observe: Box<dyn FnMut(Notice) + Send>,
 }
 
@@ -91,7 +92,8 @@ impl Threads {
     /// takes.
     pub fn join(self) {
         for thread in self.0 {
-            // A panic of the state machine was caught and reported; nothing else panics there.
+            // Panics of the store and of the state machine were caught and reported; nothing else
+            // panics there.
             let _ = thread.join();
         }
     }
@@ -108,7 +110,7 @@ impl Node {
         config: Config,
         mut store: impl LogStore,
         machine: impl StateMachine,
-        wiring: Wiring,
+        mut wiring: Wiring,
         now: Instant,
     ) -> Result<(Self, Client), NodeError> {
         let applied = machine.applied();
@@ -116,7 +118,10 @@ impl Node {
         let id = config.id();
         let requests = config.pending_requests_limit();
         let raft = Raft::new(config, restored, now)?;
-        let limits = Limits { messages: MESSAGES_WAITING, requests };
+        let Status { role, term, .. } = raft.status();
+        (wiring.observe)(Notice::Role { role, term });
+        let limits =
+            Limits { messages: MESSAGES_WAITING, message_bytes: MESSAGE_BYTES_WAITING, requests };
         let mailbox = Mailbox::new(wiring.notify.clone(), limits);
         let client = Client::new(mailbox.clone(), requests);
         let (disk, disk_thread) = disk::spawn(format!("raft-{id}-disk"), store, mailbox.clone())?;
@@ -144,18 +149,24 @@ impl Node {
         if let Some(error) = batch.failure {
             return Turn::Stopped(Err(error));
         }
+        if batch.stop {
+            return Turn::Stopped(Ok(()));
+        }
         for event in batch.completions {
             self.step(event, now);
         }
         for message in batch.messages {
             self.step(Event::Receive(message), now);
         }
-        if self.take_requests(batch.requests, now) {
-            return Turn::Stopped(Ok(()));
-        }
+        self.take_requests(batch.requests, now);
         self.step(Event::Wake, now);
         match self.carry_out() {
-            Ok(()) => Turn::Continue { deadline: self.raft.deadline(), more: batch.more },
+            Ok(()) => {
+                let deadline = self.raft.deadline();
+                // A sleep of no time still costs the resolution of a runtime's timer.
+                let due = deadline.is_some_and(|deadline| deadline <= now);
+                Turn::Continue { deadline, more: batch.more || due }
+            }
             // A thread that is gone has said why.
             Err(gone) => {
                 let why = self.mailbox.take(0, 0).failure;
@@ -168,10 +179,8 @@ impl Node {
         self.raft.step_into(event.at(now), &mut self.outputs);
     }
 
-    /// Feeds requests to the core; says whether one of them was to stop.
-    fn take_requests(&mut self, requests: Vec<Request>, now: Instant) -> bool {
+    fn take_requests(&mut self, requests: Vec<Request>, now: Instant) {
         let mut proposals = Vec::new();
-        let mut stop = false;
         for request in requests {
             match request {
                 Request::Propose { command, mut reply } => {
@@ -187,13 +196,11 @@ impl Node {
                     raft: self.raft.status(),
                     dropped_messages: self.mailbox.dropped_messages(),
                 }),
-                Request::Stop => stop = true,
             }
         }
         if !proposals.is_empty() {
             self.step(Event::Propose(proposals), now);
         }
-        stop
     }
 
     fn wait(&mut self, waiting: Waiting) -> RequestId {
@@ -262,8 +269,8 @@ impl Node {
         }
     }
 
-    /// Ends the node: everybody who waits is answered, and the threads end when their work is
-    /// done.
+    /// Ends the node: everybody who waits is answered, and the threads end with the write or the
+    /// command that they are at.
     #[must_use = "the threads still run; join them where blocking is allowed"]
     pub fn close(mut self) -> Threads {
         mem::take(&mut self.threads)

@@ -15,8 +15,8 @@ use crate::mailbox::{Mailbox, Rejection};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The request was not accepted, and a command was certainly not applied. Send it again, to
-    /// `leader` if it is known, unless it is too large.
+    /// The request was not accepted, and a command was certainly not applied. Wait a moment and send
+    /// it again, to any node; never if it is too large.
     #[error("refused: {reason}")]
     Refused {
         /// Why.
@@ -28,12 +28,12 @@ pub enum RequestError {
     /// Send it again.
     #[error("lost to a change of leader, certainly not applied")]
     Lost,
-    /// Nobody knows whether the command was applied or will be. Find out by reading, or make the
-    /// command one that may be applied twice.
+    /// Nobody knows whether the command was applied or will be; or it was applied and its answer was
+    /// missed. Find out by reading, or make the command one that may be applied twice.
     #[error("the outcome is unknown: it may have been applied, or may yet be")]
     Unknown,
-    /// The node has stopped and the request was never looked at: it was certainly not applied. Ask
-    /// another node.
+    /// The node has stopped. A command was never looked at, and was certainly not applied; a read
+    /// has no answer. Ask another node.
     #[error("the node has stopped")]
     Stopped,
 }
@@ -52,12 +52,18 @@ type Callback<T> = Box<dyn FnOnce(T) + Send>;
 pub(crate) struct Reply {
     callback: Option<Callback<Result<Bytes, RequestError>>>,
     if_dropped: RequestError,
-    _permit: Permit,
+    permit: Option<Permit>,
 }
 
 impl Reply {
     pub(crate) fn answer(mut self, result: Result<Bytes, RequestError>) {
+        self.settle(result);
+    }
+
+    fn settle(&mut self, result: Result<Bytes, RequestError>) {
         if let Some(callback) = self.callback.take() {
+            // Whoever is answered may ask again at once and must find the room that it left.
+            self.permit = None;
             callback(result);
         }
     }
@@ -70,9 +76,7 @@ impl Reply {
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(callback) = self.callback.take() {
-            callback(Err(self.if_dropped));
-        }
+        self.settle(Err(self.if_dropped));
     }
 }
 
@@ -89,13 +93,12 @@ pub(crate) enum Request {
     Propose { command: Bytes, reply: Reply },
     Read { query: Bytes, reply: Reply },
     Status(Callback<NodeStatus>),
-    Stop,
 }
 
 impl Request {
-    /// Requests that must get through when the node is overloaded.
+    /// Whether the request must get through when the node is overloaded.
     pub(crate) const fn is_control(&self) -> bool {
-        matches!(self, Self::Status(_) | Self::Stop)
+        matches!(self, Self::Status(_))
     }
 }
 
@@ -144,7 +147,7 @@ impl Client {
         let reply = Reply {
             callback: Some(Box::new(callback)),
             if_dropped: RequestError::Stopped,
-            _permit: permit,
+            permit: Some(permit),
         };
         let overloaded = RequestError::Refused { reason: Refusal::Overloaded, leader: None };
         if before >= self.limit {
@@ -172,7 +175,7 @@ impl Client {
 
     /// Asks the node to stop. It answers everybody who waits.
     pub fn stop(&self) {
-        let _ = self.mailbox.request(Request::Stop);
+        self.mailbox.stop();
     }
 }
 

@@ -13,6 +13,9 @@ pub trait StateMachine: Send + 'static {
     /// Applies the command at `index` and returns the answer for whoever proposed it; on the other
     /// nodes the answer is dropped. Indexes ascend, with gaps where the log holds something else
     /// than commands.
+    ///
+    /// `command` may share its memory with all that came in the same message. Copy what is to be
+    /// kept for long, or a few bytes hold on to a megabyte.
     fn apply(&mut self, index: LogIndex, command: Bytes) -> Bytes;
 
     /// Answers a question without changing anything. The node calls it for a linearizable read,

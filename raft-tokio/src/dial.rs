@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft_node::core::NodeId;
-use raft_node::{Backoff, Greeting, Outgoing, PeerQueue, Settings};
+use raft_node::{Backoff, Greeting, LinkError, Outgoing, PeerQueue, Settings, tune};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 /// A peer that does not answer, or takes nothing, for as long is dialled anew.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,6 +33,10 @@ pub(crate) async fn dial(
                 let error = speak(stream, &queue, &ready).await;
                 info!(%peer, %address, %error, "connection lost");
             }
+            // A peer that refuses won't come round by itself: somebody has to look at the settings.
+            Err(error) if LinkError::is_behind(&error) => {
+                warn!(%peer, %address, %error, "refused by the peer");
+            }
             Err(error) => debug!(%peer, %address, %error, "can't connect"),
         }
         time::sleep(backoff.next_wait()).await;
@@ -44,7 +48,7 @@ pub(crate) async fn dial(
 async fn connect(address: &str, greeting: Greeting) -> io::Result<TcpStream> {
     let greet = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        tune(&stream, PATIENCE)?;
         let mut link = Outgoing::new(greeting);
         stream.write_all(&link.hello()).await?;
         let mut bytes = [0; 64];

@@ -28,9 +28,12 @@ impl Handle {
     /// Proposes a command to the cluster, from any node, and returns the state machine's answer
     /// once the command is applied on this node.
     ///
+    /// While no majority can be reached the answer comes within about twice the election timeout
+    /// plus the outcome timeout, as long as check-quorum is on.
+    ///
     /// # Errors
-    /// The command was certainly not applied, or its outcome is unknown: see [`RequestError`].
-    /// Nothing is ever sent twice behind your back.
+    /// The command was certainly not applied, or its outcome is unknown: see [`RequestError`]. No
+    /// command is ever proposed twice behind your back.
     pub async fn propose(&self, command: impl Into<Bytes>) -> Result<Bytes, RequestError> {
         let (answer, answered) = oneshot::channel();
         // A failure to send means that nobody waits for the answer any more.
@@ -42,7 +45,8 @@ impl Handle {
     /// that was answered anywhere before this call.
     ///
     /// # Errors
-    /// No leader confirmed the read in time, or the node is overloaded or stopped.
+    /// No leader confirmed the read, or the node is overloaded or stopped. A read that failed may
+    /// always be repeated.
     pub async fn read(&self, query: impl Into<Bytes>) -> Result<Bytes, RequestError> {
         let (answer, answered) = oneshot::channel();
         self.client.read(query.into(), move |result| drop(answer.send(result)));
@@ -66,7 +70,8 @@ impl Handle {
     }
 
     /// Stops the node and waits until it has: everybody who waited is answered, its port is free,
-    /// its tasks and threads have ended.
+    /// its tasks and threads have ended. A write or a command that is under way is waited for;
+    /// commands that are only queued are not, and their outcome is unknown.
     pub async fn shutdown(&self) {
         self.client.stop();
         let mut stopped = self.stopped.clone();

@@ -1,8 +1,29 @@
-//! Raft on tokio: the loop, the timers, the sockets. Everything else is in [`raft_node`].
+//! Raft on tokio: a replicated state machine as a few tasks of your runtime.
+//!
+//! Implement [`StateMachine`](raft_node::StateMachine), open a [`FileLog`](raft_node::FileLog), say
+//! in the [`Settings`] who is in the cluster, and [start](Node::start) a [`Node`]. Everybody else in
+//! the program talks to it through a [`Handle`]. This is `examples/counter.rs`:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/counter.rs")]
 //! ```
+//!
+//! # What to expect
+//!
+//! - [`Handle::propose`] returns the state machine's answer when the command is on the disks of a
+//!   majority and applied on the node that was asked. Any node takes commands.
+//! - [`Handle::read`] is linearizable on every node and writes nothing to any disk.
+//! - An error says whether a command was certainly not applied; see [`RequestError`]. Nothing is
+//!   sent twice behind your back.
+//! - Futures may be dropped at any time. That gives up the waiting, not the command.
+//! - [`Node::shutdown`] answers everybody who waits, frees the port and returns when all tasks and
+//!   threads of the node have ended. [`Node::stopped`] tells when, and why, a node stopped by itself.
+//! - The node needs a runtime with time and I/O enabled; one thread is enough. Disk and state machine
+//!   have threads of their own, so [`StateMachine::apply`](raft_node::StateMachine::apply) may block.
+//! - Peers are not authenticated and nothing is encrypted: keep the ports on a network that you
+//!   trust.
+//!
+//! This crate holds only the loop, the timers and the sockets; everything else is in [`raft_node`].
 #![forbid(unsafe_code)]
 
 mod dial;

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use raft_node::core::NodeId;
-use raft_node::{ClusterId, Inbound, NodeError, Received, Settings};
+use raft_node::{ClusterId, Inbound, LinkError, NodeError, Received, Settings, tune};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time;
 use tracing::{debug, warn};
@@ -49,8 +49,9 @@ impl Listener {
         })
     }
 
-    /// Accepts connections until the task is aborted, and then ends them with it.
-    pub(crate) async fn run(self, handle: Handle) {
+    /// Accepts connections until the task is aborted, and then ends them with it. The last of them
+    /// has ended when all clones of `alive` are gone.
+    pub(crate) async fn run(self, handle: Handle, alive: mpsc::Sender<()>) {
         let current = Current::default();
         let mut connections: JoinSet<()> = JoinSet::new();
         loop {
@@ -59,14 +60,18 @@ impl Listener {
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
-                Ok((stream, _)) if connections.len() < CONNECTIONS => {
+                Ok((stream, from)) if connections.len() < CONNECTIONS => {
                     let inbound =
                         Inbound::new(self.cluster, self.id, self.members.clone(), self.max_frame);
-                    let (handle, current) = (handle.clone(), current.clone());
+                    let (handle, current, alive) = (handle.clone(), current.clone(), alive.clone());
                     connections.spawn(async move {
-                        if let Err(error) = hear(stream, inbound, &handle, &current).await {
-                            debug!(%error, "incoming connection ended");
+                        match hear(stream, inbound, &handle, &current).await {
+                            Err(error) if LinkError::is_behind(&error) => {
+                                warn!(%from, %error, "incoming connection refused");
+                            }
+                            ended => debug!(%from, ?ended, "incoming connection ended"),
                         }
+                        drop(alive);
                     });
                 }
                 Ok(_) => warn!("too many incoming connections"),
@@ -86,7 +91,7 @@ async fn hear(
     handle: &Handle,
     current: &Current,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+    tune(&stream, PATIENCE)?;
     let peer = time::timeout(PATIENCE, greet(&mut stream, &mut inbound)).await??;
     let (place, mut superseded) = oneshot::channel();
     current.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, place);

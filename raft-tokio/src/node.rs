@@ -1,14 +1,14 @@
 //! The loop of a node.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use raft_node::core::{Message, NodeId};
 use raft_node::{
     Clock, Leadership, LogStore, NodeError, Notifier, Outbound, PeerQueue, Settings, StateMachine,
     Threads, Turn, Wiring,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{self, JoinHandle, JoinSet};
 use tokio::time;
 
@@ -18,6 +18,10 @@ use crate::listen::Listener;
 
 /// Bytes that may wait for one peer's socket.
 const OUTBOUND_BYTES: usize = 16 << 20;
+
+/// Turns of a busy node before other tasks get theirs. To yield after each would cost more than
+/// most turns.
+const TURNS_IN_A_ROW: u32 = 4;
 
 /// A running node. Dropping it asks the node to stop, without waiting for it.
 #[derive(Debug)]
@@ -47,8 +51,8 @@ impl Node {
             dialled.push((peer, address.to_owned(), queue, ready));
         }
         let send = Box::new(move |message: Message| outbound.send(&message));
-        Self::launch(&settings, store, machine, send, |handle, tasks| {
-            tasks.spawn(listener.run(handle.clone()));
+        Self::launch(&settings, store, machine, send, |handle, tasks, alive| {
+            tasks.spawn(listener.run(handle.clone(), alive));
             for (peer, address, queue, ready) in dialled {
                 tasks.spawn(dial(settings.clone(), peer, address, queue, ready));
             }
@@ -66,7 +70,7 @@ impl Node {
         machine: impl StateMachine,
         send: impl FnMut(Message) + Send + 'static,
     ) -> Result<Self, NodeError> {
-        Self::launch(settings, store, machine, Box::new(send), |_, _| {})
+        Self::launch(settings, store, machine, Box::new(send), |_, _, _| {})
     }
 
     fn launch(
@@ -74,7 +78,7 @@ impl Node {
         store: impl LogStore,
         machine: impl StateMachine,
         send: Box<dyn FnMut(Message) + Send>,
-        network: impl FnOnce(&Handle, &mut JoinSet<()>),
+        network: impl FnOnce(&Handle, &mut JoinSet<()>, mpsc::Sender<()>),
     ) -> Result<Self, NodeError> {
         let wake = Arc::new(Notify::new());
         let (leadership, watched) = watch::channel(Leadership::default());
@@ -82,17 +86,26 @@ impl Node {
         let wiring = Wiring {
             notify: notifier(&wake),
             send,
-            observe: Box::new(move |notice| leadership.send_modify(|state| state.update(notice))),
+            observe: Box::new(move |notice| {
+                leadership.send_if_modified(|state| {
+                    let before = *state;
+                    state.update(notice);
+                    *state != before
+                });
+            }),
         };
         let clock = Clock::start();
         let config = settings.config()?;
         let (node, client) = raft_node::Node::new(config, store, machine, wiring, clock.now())?;
         let handle = Handle::new(client, watched, when_stopped);
         let mut tasks = JoinSet::new();
-        network(&handle, &mut tasks);
+        let (alive, mut ended) = mpsc::channel(1);
+        network(&handle, &mut tasks, alive);
         let task = task::spawn(async move {
             let (result, threads) = run(node, &wake, clock).await;
             tasks.shutdown().await;
+            // The listener's connections have senders, and nothing to send.
+            let _ = ended.recv().await;
             // The threads end by themselves; the node has stopped when they have.
             let joined = task::spawn_blocking(move || Threads::join(threads)).await;
             let _ = stopped.send(true);
@@ -150,15 +163,28 @@ async fn run(
     wake: &Notify,
     clock: Clock,
 ) -> (Result<(), NodeError>, Threads) {
+    let mut in_a_row = 0;
     loop {
         match node.turn(clock.now()) {
             Turn::Stopped(result) => return (result, node.close()),
-            Turn::Continue { more: true, .. } => task::yield_now().await,
-            Turn::Continue { deadline: None, .. } => wake.notified().await,
-            Turn::Continue { deadline: Some(deadline), .. } => {
-                let wait: Duration = clock.until(deadline);
-                // Both ends of the wait mean the same: it is time for another turn.
-                let _ = time::timeout(wait, wake.notified()).await;
+            Turn::Continue { deadline, more } => {
+                let mut woken = pin!(wake.notified());
+                if more || woken.as_mut().enable() {
+                    // A wait that is over at once lets no other task of the thread run.
+                    in_a_row += 1;
+                    if in_a_row >= TURNS_IN_A_ROW {
+                        in_a_row = 0;
+                        task::yield_now().await;
+                    }
+                    continue;
+                }
+                in_a_row = 0;
+                if let Some(deadline) = deadline {
+                    // Both ends of the wait mean the same: it is time for another turn.
+                    let _ = time::timeout(clock.until(deadline), woken).await;
+                } else {
+                    woken.await;
+                }
             }
         }
     }

@@ -1,0 +1,111 @@
+//! The way of writes and loads to the disk.
+
+use raft_node::core::{LogIndex, RoleKind};
+
+use crate::host::{Disk, DiskCall, ELECTION, Host, Machine, answer, config, is_open};
+
+fn index(index: u64) -> LogIndex {
+    LogIndex::new(index).unwrap()
+}
+
+/// One sync for everything that came while the disk was busy with the last one.
+#[test]
+fn writes_that_queue_up_behind_a_busy_disk_become_one() {
+    let disk = Disk::default();
+    let mut host = Host::alone(config(1), &disk, &Machine::default());
+    disk.calls.lock().unwrap().clear();
+    disk.gate.shut();
+    let mut answers = vec![host.propose("first")];
+    host.go_on();
+    disk.gate.wait_for_visitor();
+    for _ in 0..20 {
+        answers.push(host.propose("behind"));
+        host.go_on();
+    }
+    assert!(answers.iter().all(is_open), "nothing is durable yet");
+    disk.gate.open();
+    host.turn_until(|_| {
+        answers.retain(is_open);
+        answers.is_empty()
+    });
+    assert_eq!(*disk.calls.lock().unwrap(), [DiskCall::Append(1), DiskCall::Append(20)]);
+}
+
+/// A load must see the writes before it, and a write after it must wait its turn.
+#[test]
+fn a_load_keeps_its_place_between_writes() {
+    let (disk, machine) = (Disk::default(), Machine::default());
+    let mut host = Host::alone(config(1), &disk, &machine);
+    for command in ["a", "b", "c"] {
+        let answered = host.propose(command);
+        host.turn_until(|_| !is_open(&answered));
+    }
+    host.stop().join();
+    machine.log.lock().unwrap().clear();
+
+    // After the restart every entry is loaded by itself, each when the one before is applied.
+    machine.gate.shut();
+    let mut host = Host::start(config(1).max_applying_bytes(1), &disk, &machine);
+    host.now = host.now.plus(2 * ELECTION);
+    host.turn_until(|_| machine.gate.has_visitor());
+    host.turn_until(|host| host.status().unpersisted_bytes == 0);
+    disk.calls.lock().unwrap().clear();
+    disk.gate.shut();
+    let mut answers = vec![host.propose("w")];
+    host.go_on();
+    disk.gate.wait_for_visitor();
+    answers.push(host.propose("x"));
+    host.go_on();
+    let applied = host.status().applied;
+    machine.gate.open();
+    host.turn_until(|host| host.status().applied > applied);
+    answers.push(host.propose("y"));
+    host.go_on();
+    disk.gate.open();
+    host.turn_until(|_| {
+        answers.retain(is_open);
+        answers.is_empty()
+    });
+    let calls = disk.calls.lock().unwrap();
+    let (write, load) = (DiskCall::Append(1), DiskCall::Load(applied.next().next()));
+    assert_eq!(calls[..4], [write, write, load, write], "{calls:?}");
+    assert_eq!(machine.commands(), ["a", "b", "c", "w", "x", "y"]);
+}
+
+#[test]
+fn what_was_acknowledged_is_applied_again_after_a_restart() {
+    let (disk, machine) = (Disk::default(), Machine::default());
+    let mut host = Host::alone(config(1), &disk, &machine);
+    let answered = host.propose("a");
+    host.turn_until(|_| !is_open(&answered));
+    host.stop().join();
+
+    let rebuilt = Machine::default();
+    let mut host = Host::alone(config(1), &disk, &rebuilt);
+    let read = host.read("question");
+    let mut answered = None;
+    host.turn_until(|_| {
+        answered = read.try_recv().ok();
+        answered.is_some()
+    });
+    assert_eq!(answered.unwrap().unwrap(), "question");
+    assert_eq!(*rebuilt.log.lock().unwrap(), [(index(2), "a".into())]);
+    assert_eq!(rebuilt.commands(), machine.commands());
+    host.stop().join();
+}
+
+#[test]
+fn a_vote_is_on_the_disk_before_anybody_hears_of_it() {
+    let disk = Disk::default();
+    disk.gate.shut();
+    let mut host = Host::start(config(1), &disk, &Machine::default());
+    host.now = host.now.plus(2 * ELECTION);
+    host.go_on();
+    disk.gate.wait_for_visitor();
+    assert_eq!(host.status().role, RoleKind::Candidate);
+    let early = host.propose("a");
+    host.go_on();
+    assert!(answer(&early).unwrap_err().is_certain(), "a candidate refuses");
+    disk.gate.open();
+    host.turn_until(|host| host.status().role == RoleKind::Leader);
+}

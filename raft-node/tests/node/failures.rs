@@ -1,0 +1,86 @@
+//! A node whose disk or state machine fails stops, says why, and lies to nobody.
+
+use std::sync::atomic::Ordering;
+
+use raft_node::core::ConfigError;
+use raft_node::{NodeError, RequestError, StoreError};
+
+use crate::host::{Disk, ELECTION, Host, Machine, Trouble, answer, config};
+
+#[test]
+fn a_failed_write_stops_the_node_and_no_command_is_reported_as_applied() {
+    let disk = Disk::default();
+    let mut host = Host::leader_of_three(&disk, &Machine::default());
+    *disk.trouble.lock().unwrap() = Some(Trouble::Fails);
+    let read = host.read("a");
+    let proposal = host.propose("b");
+    let stopped = host.turn_until_stopped();
+    let why = stopped.unwrap_err();
+    assert!(matches!(&why, NodeError::Store(StoreError::Other(text)) if text == "no such luck"));
+    let late = host.propose("c");
+    host.node.close().join();
+    assert_eq!(answer(&proposal), Err(RequestError::Unknown));
+    assert_eq!(answer(&read), Err(RequestError::Stopped));
+    assert_eq!(answer(&late), Err(RequestError::Stopped));
+}
+
+#[test]
+fn a_store_that_panics_stops_the_node_although_nothing_else_happens() {
+    let disk = Disk::default();
+    let mut host = Host::alone(config(1), &disk, &Machine::default());
+    *disk.trouble.lock().unwrap() = Some(Trouble::Panics);
+    let proposal = host.propose("a");
+    let why = host.turn_until_stopped().unwrap_err();
+    assert_eq!(why.to_string(), "the log store panicked: the disk fell off");
+    host.node.close().join();
+    assert_eq!(answer(&proposal), Err(RequestError::Unknown));
+}
+
+#[test]
+fn a_failed_load_stops_the_node() {
+    let (disk, machine) = (Disk::default(), Machine::default());
+    let mut host = Host::alone(config(1), &disk, &machine);
+    let proposal = host.propose("a");
+    host.turn_until(|_| proposal.try_recv().is_ok());
+    host.stop().join();
+
+    // The new leader has to load what it applies.
+    disk.trouble_with_loads.store(true, Ordering::Relaxed);
+    let mut host = Host::start(config(1), &disk, &machine);
+    host.now = host.now.plus(2 * ELECTION);
+    let why = host.turn_until_stopped().unwrap_err();
+    assert!(matches!(&why, NodeError::Store(StoreError::Other(text)) if text == "unreadable"));
+    host.node.close().join();
+}
+
+#[test]
+fn a_state_machine_that_panics_stops_the_node_with_its_words() {
+    let machine = Machine::default();
+    let mut host = Host::alone(config(1), &Disk::default(), &machine);
+    machine.gate.shut();
+    let good = host.propose("good");
+    let bad = host.propose("panic, please");
+    let after = host.propose("after");
+    host.turn_until(|host| host.status().commit == host.status().last);
+    let read = host.read("a");
+    machine.gate.open();
+    let why = host.turn_until_stopped().unwrap_err();
+    assert!(
+        matches!(&why, NodeError::StateMachinePanicked(text) if text == "can't do panic, please"),
+        "{why:?}"
+    );
+    host.node.close().join();
+    assert_eq!(answer(&good).unwrap(), "good");
+    assert_eq!(answer(&bad), Err(RequestError::Unknown));
+    assert_eq!(answer(&after), Err(RequestError::Unknown));
+    assert_eq!(answer(&read), Err(RequestError::Stopped));
+    assert_eq!(machine.commands(), ["good"]);
+}
+
+#[test]
+fn a_state_machine_that_is_ahead_of_its_log_does_not_start() {
+    let (disk, machine) = (Disk::default(), Machine { persistent: true, ..Machine::default() });
+    machine.log.lock().unwrap().push((raft_node::core::LogIndex::new(3).unwrap(), "x".into()));
+    let refused = Host::try_start(config(1), &disk, &machine);
+    assert!(matches!(refused, Err(NodeError::Config(ConfigError::Inconsistent(_)))));
+}

@@ -1,0 +1,86 @@
+//! The node and its state machine.
+
+use raft_node::core::{Notice, RoleKind};
+
+use crate::host::{Disk, HEARTBEAT, Host, Machine, answer, config, is_open};
+
+#[test]
+fn a_slow_state_machine_delays_no_heartbeat() {
+    let machine = Machine::default();
+    let mut host = Host::leader_of_three(&Disk::default(), &machine);
+    machine.gate.shut();
+    let slow = host.propose("slow");
+    host.turn_until(|host| {
+        host.peer_agrees();
+        host.status().commit == host.status().last
+    });
+    machine.gate.wait_for_visitor();
+    host.sent.try_iter().for_each(drop);
+    for beat in 1..=30 {
+        host.now = host.now.plus(HEARTBEAT);
+        host.go_on();
+        let heard: Vec<_> = host.sent.try_iter().collect();
+        assert_eq!(heard.len(), 2, "both peers hear beat {beat}: {heard:?}");
+        host.peer_answers(heard);
+        host.go_on();
+    }
+    assert!(is_open(&slow));
+    machine.gate.open();
+    assert_eq!(answer(&slow).unwrap(), "slow");
+}
+
+#[test]
+fn a_state_machine_that_keeps_its_state_is_given_every_command_once() {
+    let disk = Disk::default();
+    let machine = Machine { persistent: true, ..Machine::default() };
+    for life in 0..3 {
+        let mut host = Host::alone(config(1), &disk, &machine);
+        for command in ["a", "b"] {
+            let answered = host.propose(format!("{command}{life}"));
+            host.turn_until(|_| !is_open(&answered));
+        }
+        host.stop().join();
+    }
+    assert_eq!(machine.commands(), ["a0", "b0", "a1", "b1", "a2", "b2"]);
+    let log = machine.log.lock().unwrap();
+    assert!(log.is_sorted_by(|before, after| before.0 < after.0), "{log:?}");
+}
+
+#[test]
+fn a_read_sees_the_writes_that_were_committed_before_it() {
+    let machine = Machine::default();
+    let mut host = Host::alone(config(1), &Disk::default(), &machine);
+    machine.gate.shut();
+    let write = host.propose("a");
+    host.turn_until(|host| host.status().commit == host.status().last);
+    let read = host.read("count");
+    host.go_on();
+    machine.gate.wait_for_visitor();
+    assert!(is_open(&write) && is_open(&read), "the write is committed and not yet applied");
+    machine.gate.open();
+    let mut count = None;
+    host.turn_until(|_| {
+        count = read.try_recv().ok();
+        count.is_some()
+    });
+    assert_eq!(count.unwrap().unwrap(), "1");
+}
+
+#[test]
+fn observers_hear_the_term_at_the_start_and_every_change() {
+    let disk = Disk::default();
+    let host = Host::alone(config(1), &disk, &Machine::default());
+    let notices: Vec<Notice> = host.notices.try_iter().collect();
+    let role = |notice: &Notice| match notice {
+        Notice::Role { role, term } => Some((*role, term.get())),
+        Notice::Leader { .. } => None,
+    };
+    let roles: Vec<_> = notices.iter().filter_map(role).collect();
+    assert_eq!(roles, [(RoleKind::Follower, 0), (RoleKind::Candidate, 1), (RoleKind::Leader, 1)]);
+    assert!(matches!(notices.last(), Some(Notice::Leader { leader: Some(_), .. })));
+    host.stop().join();
+
+    let host = Host::start(config(1), &disk, &Machine::default());
+    let first = host.notices.try_iter().next();
+    assert_eq!(first.as_ref().and_then(role), Some((RoleKind::Follower, 1)));
+}

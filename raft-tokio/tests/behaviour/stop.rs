@@ -1,0 +1,102 @@
+//! How a node ends, and what becomes of those who wait for it.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use raft_tokio::{Node, NodeError, RequestError};
+use tokio::task::JoinSet;
+use tokio::time;
+
+use crate::cluster::{Counter, Disk, cluster, eventually, in_time, leader, places, propose, read};
+
+const ELECTION: Duration = Duration::from_secs(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_answers_everybody_who_waits_and_frees_the_port() {
+    let mut places = cluster(3, ELECTION).await;
+    let leader = leader(&places).await;
+    // Without a majority nothing commits, and for an election timeout the leader hopes for it.
+    for nth in (0..3).filter(|nth| *nth != leader) {
+        places[nth].stop().await;
+    }
+    let handle = places[leader].handle();
+    let mut waiting = JoinSet::new();
+    for _ in 0..100 {
+        let (proposer, reader) = (handle.clone(), handle.clone());
+        waiting.spawn(async move { proposer.propose("count").await });
+        waiting.spawn(async move { reader.read("").await });
+    }
+    eventually("the requests are in the node", || async {
+        handle.status().await.unwrap().raft.pending_requests > 0
+    })
+    .await;
+    in_time("a shutdown through a handle", handle.shutdown()).await;
+    TcpListener::bind(&places[leader].address).unwrap();
+    let answers = in_time("the answers", waiting.join_all()).await;
+    assert_eq!(answers.len(), 200);
+    assert!(answers.iter().all(Result::is_err), "{answers:?}");
+    assert!(answers.contains(&Err(RequestError::Unknown)), "{answers:?}");
+    assert_eq!(handle.propose("count").await, Err(RequestError::Stopped));
+    assert_eq!(handle.read("").await, Err(RequestError::Stopped));
+    assert_eq!(handle.status().await.unwrap_err(), RequestError::Stopped);
+    in_time("a second shutdown", handle.shutdown()).await;
+    places[leader].stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_dropped_stops() {
+    let mut places = places(1, ELECTION);
+    places[0].start().await;
+    let handle = places[0].handle();
+    propose(&handle).await;
+    drop(places[0].node.take());
+    in_time("the end of a dropped node", handle.shutdown()).await;
+    assert_eq!(handle.propose("count").await, Err(RequestError::Stopped));
+    TcpListener::bind(&places[0].address).unwrap();
+}
+
+#[tokio::test]
+async fn whoever_waits_for_the_end_learns_why_a_node_stopped() {
+    let place = places(1, ELECTION).remove(0);
+    let start = Node::start(place.settings, Disk::default(), Counter::default());
+    let mut node = start.await.unwrap();
+    let handle = node.handle();
+    propose(&handle).await;
+    assert!(time::timeout(Duration::from_millis(1), node.stopped()).await.is_err());
+    assert_eq!(in_time("an answer", handle.propose("panic")).await, Err(RequestError::Unknown));
+    let why = in_time("the end", node.stopped()).await;
+    assert!(
+        matches!(&why, Err(NodeError::StateMachinePanicked(text)) if text == "no such command"),
+        "{why:?}"
+    );
+    assert_eq!(handle.read("").await, Err(RequestError::Stopped));
+}
+
+/// Giving up the waiting gives up nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn futures_that_are_dropped_do_no_harm() {
+    let mut places = cluster(3, ELECTION).await;
+    let handles: Vec<_> = places.iter().map(crate::cluster::Place::handle).collect();
+    for nth in 0..5000 {
+        let handle = &handles[nth % 3];
+        // With no time to wait each is asked once and dropped, unless it is ready.
+        let _ = time::timeout(Duration::ZERO, handle.propose("count")).await;
+        let _ = time::timeout(Duration::ZERO, handle.read("")).await;
+        let _ = time::timeout(Duration::ZERO, handle.status()).await;
+    }
+    for handle in &handles {
+        let counted = propose(handle).await;
+        assert!((1..=5003).contains(&counted));
+        assert!(read(handle).await >= counted);
+    }
+    for handle in &handles {
+        eventually("nobody waits any more", || async {
+            handle.status().await.unwrap().raft.pending_requests == 0
+        })
+        .await;
+        let _ = time::timeout(Duration::ZERO, handle.shutdown()).await;
+    }
+    for place in &mut places {
+        place.stop().await;
+    }
+}

@@ -1,0 +1,101 @@
+//! A node leaves nothing behind. This test has a process for itself, because it counts what the
+//! process has.
+#![allow(missing_docs, reason = "tests are described by their names")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use raft_node::core::{LogIndex, NodeId};
+use raft_node::{FileLog, StateMachine};
+use raft_tokio::{Node, RequestError, Settings};
+use tokio::runtime::{Builder, Handle as Runtime};
+use tokio::time;
+
+use common::{PATIENCE, free_address};
+
+struct Echo;
+
+impl StateMachine for Echo {
+    fn apply(&mut self, _: LogIndex, command: Bytes) -> Bytes {
+        command
+    }
+
+    fn query(&self, query: Bytes) -> Bytes {
+        query
+    }
+}
+
+/// How many threads of this process belong to a node.
+fn node_threads() -> usize {
+    let threads = fs::read_dir("/proc/self/task").unwrap().flatten();
+    // A thread may end while it is looked at.
+    let names = threads.flat_map(|thread| fs::read_to_string(thread.path().join("comm")));
+    names.filter(|name| name.starts_with("raft-")).count()
+}
+
+fn open_files() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Waits until no task and no thread of a node is left, and at most so many files are open. The
+/// last step of a task is not over yet when those who wait for it are told.
+async fn nothing_is_left_but(files: usize) {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let tasks = Runtime::current().metrics().num_alive_tasks();
+        let left = (tasks, node_threads(), open_files());
+        if left.0 == 0 && left.1 == 0 && left.2 <= files {
+            return;
+        }
+        assert!(Instant::now() < give_up, "tasks, threads and files left: {left:?}, {files} files");
+        time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// One life of a cluster of two. It is stopped at once, or in the middle of its work.
+async fn live(round: u32) {
+    let directory = tempfile::tempdir().unwrap();
+    let addresses = [free_address(), free_address()];
+    let mut nodes = Vec::new();
+    for id in 1..=2 {
+        let settings = Settings::new(NodeId::new(id))
+            .election_timeout(Duration::from_millis(60))
+            .peer(NodeId::new(1), addresses[0].clone())
+            .peer(NodeId::new(2), addresses[1].clone());
+        let log = FileLog::open(directory.path().join(id.to_string())).unwrap();
+        nodes.push(Node::start(settings, log, Echo).await.unwrap());
+    }
+    if round.is_multiple_of(2) {
+        let handle = nodes[0].handle();
+        let give_up = Instant::now() + PATIENCE;
+        while let Err(error) = handle.propose("a").await {
+            assert!(error != RequestError::Stopped && Instant::now() < give_up, "{error}");
+            time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(time::timeout(Duration::ZERO, handle.propose("b")).await);
+    }
+    for node in nodes {
+        if round % 5 == 4 {
+            // Dropped without a wait.
+            continue;
+        }
+        time::timeout(PATIENCE, node.shutdown()).await.unwrap().unwrap();
+    }
+}
+
+/// R128: tasks and threads that survive a stop.
+#[test]
+fn fifty_starts_and_stops_leave_no_thread_task_or_file_behind() {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let files = open_files();
+        for round in 0..50 {
+            live(round).await;
+            nothing_is_left_but(files).await;
+        }
+    });
+}
