@@ -38,6 +38,9 @@ enum Command {
         /// How many threads to use.
         #[arg(long, default_value_t = thread::available_parallelism().map_or(1, usize::from))]
         jobs: usize,
+        /// Stops at the first seed that fails.
+        #[arg(long)]
+        stop_at_first_failure: bool,
     },
     /// Runs one scenario on the simulator.
     Scenario {
@@ -52,7 +55,9 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Explore { seed: Some(seed), trace, .. } => replay(seed, trace),
-        Command::Explore { seeds, from, jobs, .. } => search(from, seeds, jobs),
+        Command::Explore { seeds, from, jobs, stop_at_first_failure, .. } => {
+            search(from, seeds, jobs, stop_at_first_failure)
+        }
         Command::Scenario { name, seed } => scenario(&name, seed),
     };
     done.unwrap_or(ExitCode::FAILURE)
@@ -80,9 +85,9 @@ fn tell(out: &mut impl Write, report: &Report) -> io::Result<()> {
     }
 }
 
-fn search(from: u64, seeds: u64, jobs: usize) -> io::Result<ExitCode> {
+fn search(from: u64, seeds: u64, jobs: usize, stop_early: bool) -> io::Result<ExitCode> {
     let next = AtomicU64::new(from);
-    let end = from.saturating_add(seeds);
+    let end = AtomicU64::new(from.saturating_add(seeds));
     let calls = AtomicU64::new(0);
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -90,28 +95,37 @@ fn search(from: u64, seeds: u64, jobs: usize) -> io::Result<ExitCode> {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
+                    if seed >= end.load(Ordering::Relaxed) {
                         return;
                     }
                     let report = explore::explore(seed, false);
                     calls.fetch_add(report.calls, Ordering::Relaxed);
-                    if report.failure.is_some()
-                        && let Ok(mut failures) = failures.lock()
-                    {
+                    if report.failure.is_none() {
+                        continue;
+                    }
+                    if stop_early {
+                        // Smaller seeds that are under way are finished, so that the first failure
+                        // is the same with any number of threads.
+                        end.fetch_min(seed.saturating_add(1), Ordering::Relaxed);
+                    }
+                    if let Ok(mut failures) = failures.lock() {
                         failures.push(report);
                     }
                 }
             });
         }
     });
+    let end = end.into_inner();
     let mut failures = failures.into_inner().unwrap_or_default();
+    failures.retain(|report| report.seed < end);
     failures.sort_by_key(|report| report.seed);
     let mut out = io::stdout().lock();
     for report in &failures {
         tell(&mut out, report)?;
     }
-    let (calls, failed) = (calls.into_inner(), failures.len());
-    writeln!(out, "{} seeds passed, {failed} failed; {calls} client calls", seeds - failed as u64)?;
+    let (ran, calls, failed) = (end - from, calls.into_inner(), failures.len());
+    let passed = ran - failed as u64;
+    writeln!(out, "{ran} seeds: {passed} passed, {failed} failed; {calls} client calls")?;
     Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

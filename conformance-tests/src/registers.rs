@@ -20,6 +20,7 @@ pub(crate) struct Registers {
     /// The value that each register was last seen with, for swaps that may succeed.
     seen: BTreeMap<u64, u64>,
     values: u64,
+    begun: u64,
     succeeded: u64,
 }
 
@@ -47,24 +48,40 @@ impl Call {
 impl Registers {
     /// Begins a call on a register; `dice` (0 to 9) decides which.
     pub(crate) fn begin(&mut self, client: u64, at: u64, key: u64, dice: u64) -> (Call, Request) {
-        self.values += 1;
-        let value = self.values;
         let (action, request) = match dice {
             0..=3 => (RegisterAction::Read, Request::Read(machine::query(key))),
             4..=7 => {
-                let command = Command::Write { key, value };
-                (RegisterAction::Write(value), Request::Propose(command.encode()))
+                let (call, command) = self.begin_write(client, at, key);
+                return (call, Request::Propose(command));
             }
             _ => {
+                let value = self.fresh_value();
                 let expected = self.seen.get(&key).copied();
                 let command = Command::Swap { key, expected, value };
                 let action = RegisterAction::Cas { expected, new: value };
                 (action, Request::Propose(command.encode()))
             }
         };
+        (self.invoke(client, at, key, action), request)
+    }
+
+    /// Begins a write of a value that no other call writes.
+    pub(crate) fn begin_write(&mut self, client: u64, at: u64, key: u64) -> (Call, Bytes) {
+        let value = self.fresh_value();
+        let call = self.invoke(client, at, key, RegisterAction::Write(value));
+        (call, Command::Write { key, value }.encode())
+    }
+
+    const fn fresh_value(&mut self) -> u64 {
+        self.values += 1;
+        self.values
+    }
+
+    fn invoke(&mut self, client: u64, at: u64, key: u64, action: RegisterAction) -> Call {
+        self.begun += 1;
         let action = Keyed::new(key, action);
         let operation = self.history.invoke(client, at, action.clone());
-        (Call { operation, action }, request)
+        Call { operation, action }
     }
 
     /// Takes in the answer of a call.
@@ -100,7 +117,7 @@ impl Registers {
 
     /// How many calls have begun.
     pub(crate) const fn begun(&self) -> u64 {
-        self.values
+        self.begun
     }
 
     /// How many calls had a result.

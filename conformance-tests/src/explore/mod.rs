@@ -3,6 +3,7 @@
 
 mod plan;
 mod run;
+mod stability;
 mod workload;
 
 pub use plan::Plan;

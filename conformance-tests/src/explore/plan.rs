@@ -21,6 +21,8 @@ pub struct Plan {
     pub(crate) call_interval: u64,
     pub(crate) registers: u64,
     pub(crate) loss: u64,
+    pub(crate) stragglers: u64,
+    pub(crate) late_answers: bool,
     pub(crate) duplication: u64,
     pub(crate) max_delay: u64,
     /// The faults that this run may see, with their weights.
@@ -76,6 +78,7 @@ impl Plan {
                 disk_delay: MS / 20..disk_ms * MS,
                 apply_delay: MS / 100..apply_ms * MS,
                 clock_skew: if chance(&mut rng, 300) { rng.u64(0..100_000) } else { 0 },
+                cuts_take_all: rng.bool(),
                 // Encoding is slow and has tests of its own.
                 wire: chance(&mut rng, 50),
                 record,
@@ -85,10 +88,26 @@ impl Plan {
             call_interval: rng.u64(5..200) * MS,
             registers: rng.u64(1..5),
             loss: if chance(&mut rng, 500) { rng.u64(0..300) } else { 0 },
+            late_answers: chance(&mut rng, 200),
+            stragglers: if chance(&mut rng, 400) { rng.u64(1..400) } else { 0 },
             duplication: if chance(&mut rng, 500) { rng.u64(0..300) } else { 0 },
             max_delay: if chance(&mut rng, 300) { rng.u64(10..1500) * MS } else { 5 * MS },
             faults,
         }
+    }
+}
+
+/// The settings that keep a cluster calm when nodes come and go; now and then one is off.
+pub(crate) struct Guards {
+    pub(crate) pre_vote: bool,
+    pub(crate) check_quorum: bool,
+}
+
+impl Guards {
+    pub(crate) fn draw(tuning: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(!tuning);
+        let (pre_vote, check_quorum) = (!chance(&mut rng, 100), !chance(&mut rng, 50));
+        Self { pre_vote, check_quorum }
     }
 }
 
@@ -107,6 +126,6 @@ fn tune(config: Config, tuning: u64) -> Config {
         .max_applying_bytes(tiny(8 << 20, 1))
         .max_pending_requests(tiny(65_536, 4))
         .max_held_messages(tiny(1024, 8));
-    let config = config.pre_vote(!chance(&mut rng, 100));
-    config.check_quorum(!chance(&mut rng, 50))
+    let Guards { pre_vote, check_quorum } = Guards::draw(tuning);
+    config.pre_vote(pre_vote).check_quorum(check_quorum)
 }

@@ -1,9 +1,12 @@
 //! One run: chaos, then peace, then the demand for progress.
 
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
-use raft_node::core::RoleKind;
+use raft_node::core::{RoleKind, Term};
 
+use crate::cluster::Network;
 use crate::explore::plan::{Fault, Plan};
 use crate::explore::workload::Workload;
 use crate::sim::World;
@@ -31,7 +34,9 @@ pub fn explore(seed: u64, record: bool) -> Report {
     let plan = Plan::draw(seed, record);
     let mut run =
         Run { world: World::new(plan.options.clone()), clients: Workload::default(), plan };
-    let failure = run.whole().err();
+    // A panic is a failure like any other: it must name its seed.
+    let failure = panic::catch_unwind(AssertUnwindSafe(|| run.whole().err()))
+        .unwrap_or_else(|panic| Some(format!("a panic: {}", reason(panic.as_ref()))));
     Report {
         seed,
         failure,
@@ -41,15 +46,21 @@ pub fn explore(seed: u64, record: bool) -> Report {
     }
 }
 
-struct Run {
-    plan: Plan,
-    world: World,
-    clients: Workload,
+/// What a panic said.
+fn reason(panic: &(dyn Any + Send)) -> &str {
+    let formatted = panic.downcast_ref::<String>().map(String::as_str);
+    formatted.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
+}
+
+pub(super) struct Run {
+    pub(super) plan: Plan,
+    pub(super) world: World,
+    pub(super) clients: Workload,
 }
 
 /// After peace begins, everything must be well within this time: several elections, a full disk
 /// queue and the slowest delays fit.
-const RECOVERY: Duration = Duration::from_secs(60);
+pub(super) const RECOVERY: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Run {
@@ -64,13 +75,15 @@ impl Run {
         self.clients.registers.verdict()
     }
 
-    fn sound(&mut self) -> Result<(), String> {
+    pub(super) fn sound(&mut self) -> Result<(), String> {
         self.clients.collect(&mut self.world).map_err(|error| error.to_string())?;
         self.world.violation().map_or(Ok(()), Err)
     }
 
     fn chaos(&mut self) -> Result<(), String> {
         self.world.network.loss = self.plan.loss;
+        self.world.network.stragglers = self.plan.stragglers;
+        self.world.network.mode.long_reordering = self.plan.late_answers;
         self.world.network.duplication = self.plan.duplication;
         self.world.network.delay = MS / 10..self.plan.max_delay;
         let end = self.world.now + nanos(self.plan.chaos);
@@ -92,7 +105,7 @@ impl Run {
         Ok(())
     }
 
-    fn any_node(&mut self) -> usize {
+    pub(super) fn any_node(&mut self) -> usize {
         let size = self.world.nodes.len();
         self.world.rng.usize(0..size)
     }
@@ -123,6 +136,10 @@ impl Run {
             Fault::SetClock => {
                 let offset = self.up_to_3_s();
                 self.world.nodes[node].clock.set_offset(offset);
+            }
+            Fault::Burst if self.world.rng.bool() => {
+                let size = self.world.rng.u64(2..20);
+                self.clients.batch(&mut self.world, node, size);
             }
             Fault::Burst => {
                 for _ in 0..20 {
@@ -170,7 +187,9 @@ impl Run {
         self.world.trace.line(now, None, || "peace".into());
         self.heal();
         let network = &mut self.world.network;
-        (network.loss, network.duplication, network.delay) = (0, 0, MS / 10..5 * MS);
+        (network.loss, network.stragglers, network.duplication) = (0, 0, 0);
+        network.mode = Network::default();
+        network.delay = MS / 10..5 * MS;
         self.world.options.disk_delay = MS / 20..5 * MS;
         self.world.options.apply_delay = MS / 100..MS;
         for node in &mut self.world.nodes {
@@ -183,14 +202,24 @@ impl Run {
     /// logs become the same.
     fn recovery(&mut self) -> Result<(), String> {
         let end = self.world.now + nanos(RECOVERY);
-        self.until(end, "no leader", |run| {
-            let leads = |node| matches!(run.world.role(node), Some((RoleKind::Leader, _)));
-            (0..run.world.nodes.len()).any(leads)
-        })?;
+        self.until(end, "no leader", |run| run.leader().is_some())?;
         self.until(end, "a call was never answered", |run| run.clients.open() == 0)?;
         for node in 0..self.world.nodes.len() {
             self.write_somehow(end, node)?;
         }
+        self.settled()?;
+        // What chaos has left behind ends by itself: messages under way, and clocks that stand
+        // still because they were set back.
+        self.world.run_for(Duration::from_secs(3));
+        if self.world.rng.bool() {
+            self.isolation()?;
+        }
+        self.idle_is_quiet()
+    }
+
+    /// Everybody has the same log and has applied all of it.
+    pub(super) fn settled(&mut self) -> Result<(), String> {
+        let end = self.world.now + nanos(RECOVERY);
         self.until(end, "the nodes did not come to the same state", |run| {
             let states: Vec<_> = run
                 .world
@@ -206,8 +235,17 @@ impl Run {
                 last == durable && durable == commit && commit == applied
             });
             settled && states.iter().all(|state| Some(*state) == first)
-        })?;
-        self.idle_is_quiet()
+        })
+    }
+
+    /// The leader of the newest term.
+    pub(super) fn leader(&self) -> Option<(Term, usize)> {
+        let role = |node| (node, self.world.role(node));
+        let leads = |(node, role)| match role {
+            Some((RoleKind::Leader, term)) => Some((term, node)),
+            _ => None,
+        };
+        (0..self.world.nodes.len()).map(role).filter_map(leads).max()
     }
 
     /// Writes and reads at one node until each has succeeded.
@@ -221,7 +259,7 @@ impl Run {
         })
     }
 
-    fn until(
+    pub(super) fn until(
         &mut self,
         end: u64,
         otherwise: &str,
@@ -241,7 +279,7 @@ impl Run {
     fn idle_is_quiet(&mut self) -> Result<(), String> {
         let end = self.world.now + nanos(RECOVERY);
         self.until(end, "a call was never answered", |run| run.clients.open() == 0)?;
-        // Messages from the time of chaos may still be under way.
+        // Later attempts of what was repeated come to an end.
         self.world.run_for(Duration::from_secs(3));
         let before = self.world.traffic.requests;
         self.world.run_for(Duration::from_secs(1));
@@ -255,6 +293,6 @@ impl Run {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -29,6 +29,20 @@ impl Workload {
         self.open.insert(id, call);
     }
 
+    /// Several writes at a node in one event, each to a register of its own.
+    pub(crate) fn batch(&mut self, world: &mut World, node: usize, size: u64) {
+        let (mut begun, mut commands) = (Vec::new(), Vec::new());
+        for number in 0..size {
+            let key = self.quiet_key(number, size);
+            let (client, at) = (self.registers.begun(), world.tick());
+            let (call, command) = self.registers.begin_write(client, at, key);
+            begun.push(call);
+            commands.push(command);
+        }
+        let calls = world.propose_all(node, commands);
+        self.open.extend(calls.into_iter().zip(begun));
+    }
+
     /// The key, or another in its place while many calls on it are open: the time to check a
     /// history grows exponentially with the calls that overlap on one key.
     fn quiet_key(&self, key: u64, registers: u64) -> u64 {

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use raft_node::core::{
-    AppendResult, Body, Entry, LogIndex, Message, NodeId, Output, RoleKind, Status, Term, Write,
+    AppendResult, Body, Entry, LogIndex, LogPosition, Message, NodeId, Output, RoleKind, Status,
+    Term, Write,
 };
 
 use crate::sim::node::SimNode;
@@ -33,6 +34,8 @@ struct Known {
     commit: LogIndex,
     applied: LogIndex,
     leads: Option<Term>,
+    /// As a leader, of each peer.
+    matched: BTreeMap<NodeId, LogIndex>,
 }
 
 impl Checker {
@@ -83,6 +86,19 @@ impl Checker {
         }
     }
 
+    /// The last entry that anybody knows to be committed.
+    pub(crate) fn newest_commit(&self) -> LogIndex {
+        self.committed.last().map_or(LogIndex::ZERO, |known| known.entry.index)
+    }
+
+    /// I15, before any client compares values: a read sees everything that was committed when it
+    /// began, wherever it was.
+    pub(crate) fn check_read(&mut self, node: usize, began: LogIndex, index: LogIndex) {
+        self.demand(began <= index, || {
+            format!("I15: node {node} reads at {index}, but {began} was committed when it began")
+        });
+    }
+
     /// A step has produced these outputs; none is carried out yet.
     pub(crate) fn before_outputs(&mut self, nodes: &[SimNode], node: usize, outputs: &[Output]) {
         let mut writes = 0;
@@ -102,6 +118,14 @@ impl Checker {
                 Output::Persist(write) => {
                     writes += 1;
                     self.check_write(nodes, node, write);
+                }
+                Output::Apply(entries) => {
+                    let durable = nodes[node].disk.durable();
+                    let gone =
+                        entries.iter().find(|entry| durable.entry(entry.index) != Some(*entry));
+                    self.demand(gone.is_none(), || {
+                        format!("I8: node {node} applies what is not on its disk: {gone:?}")
+                    });
                 }
                 _ => {}
             }
@@ -123,7 +147,11 @@ impl Checker {
             )
         });
         let holds = match &message.body {
-            Body::Vote { .. } => hard_state.vote == Some(message.from),
+            Body::Vote { last } => {
+                let log_is = |last: LogPosition| durable.term_at(last.index) == Some(last.term);
+                hard_state.vote == Some(message.from)
+                    && (*last == LogPosition::default() || log_is(*last))
+            }
             Body::VoteReply { granted: true } => hard_state.vote == Some(message.to),
             Body::AppendReply(reply) => match reply.result {
                 AppendResult::Accepted { durable: promised, .. } => promised <= durable.last(),
@@ -161,10 +189,23 @@ impl Checker {
         let status = raft.status();
         self.check_progress(node, &status);
         self.check_leader(nodes, node, &status);
+        self.check_counting(nodes, node, &status);
         while self.known[node].commit < status.commit {
             let index = self.known[node].commit.next();
             self.known[node].commit = index;
             self.check_commit(nodes, node, index, status.term);
+        }
+    }
+
+    /// A leader counts copies of entries of its own term only (paper, section 5.4.2): those of
+    /// earlier terms may still be overwritten although a majority has them.
+    fn check_counting(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
+        if status.role == RoleKind::Leader && status.commit > self.known[node].commit {
+            let term = nodes[node].disk.current().term_at(status.commit);
+            self.demand(term == Some(status.term), || {
+                let Status { term: leads, commit, .. } = status;
+                format!("I5: leader {node} of term {leads} counts copies of {commit} of {term:?}")
+            });
         }
     }
 
@@ -193,6 +234,7 @@ impl Checker {
         let current = nodes[node].disk.current();
         if self.known[node].leads != Some(status.term) {
             self.known[node].leads = Some(status.term);
+            self.known[node].matched.clear();
             // A candidate of an old term may win late, without what was committed since.
             let earlier = self.committed.iter().filter(|known| known.in_term <= status.term);
             let mut places = earlier.map(|known| (known.entry.index, known.entry.term));
@@ -202,6 +244,10 @@ impl Checker {
             });
         }
         for peer in &status.peers {
+            let before = self.known[node].matched.insert(peer.id, peer.matched);
+            self.demand(before.is_none_or(|before| before <= peer.matched), || {
+                format!("I13: the match of {peer:?} at leader {node} fell from {before:?}")
+            });
             let durable = nodes[number(peer.id)].disk.durable();
             // A leader that was deposed without knowing it may be wrong about the others.
             let deposed = durable.hard_state.term > status.term;

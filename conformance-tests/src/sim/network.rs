@@ -18,6 +18,8 @@ pub(crate) struct Network {
     pub(crate) delay: Range<u64>,
     /// Losses per 1,000 messages, besides those of the mode.
     pub(crate) loss: u64,
+    /// Messages per 1,000 that arrive up to three seconds later than the others.
+    pub(crate) stragglers: u64,
     /// Repetitions per 1,000 messages.
     pub(crate) duplication: u64,
     connected: Vec<bool>,
@@ -32,6 +34,7 @@ impl Network {
             mode: Mode::default(),
             delay: MS / 5..MS,
             loss: 0,
+            stragglers: 0,
             duplication: 0,
             connected: vec![false; size],
             side: vec![false; size],
@@ -80,6 +83,9 @@ impl Network {
 
     fn delay_of(&self, message: &Message, rng: &mut fastrand::Rng) -> u64 {
         let mut delay = within(rng, &self.delay);
+        if chance(rng, self.stragglers) {
+            delay += within(rng, &(0..3000 * MS));
+        }
         if self.mode.unreliable {
             delay += within(rng, &(0..27 * MS));
         }

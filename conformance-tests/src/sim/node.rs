@@ -34,7 +34,8 @@ pub(crate) struct SimNode {
 #[derive(Clone, Debug)]
 pub(crate) enum Waiting {
     Proposal(CallId),
-    Read(CallId, Bytes),
+    /// With the last entry that anybody knew to be committed when it began.
+    Read(CallId, Bytes, LogIndex),
 }
 
 /// A clock that runs at its own pace.
@@ -113,7 +114,7 @@ impl SimNode {
         let waiting =
             std::mem::take(&mut self.waiting).into_values().map(|waiting| match waiting {
                 Waiting::Proposal(call) => (call, RequestError::Unknown),
-                Waiting::Read(call, _) => (call, RequestError::Stopped),
+                Waiting::Read(call, ..) => (call, RequestError::Stopped),
             });
         let committed = std::mem::take(&mut self.committed).into_values();
         waiting.chain(committed.map(|call| (call, RequestError::Unknown))).collect()

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use raft_node::core::{Body, Message, Write};
+
 /// A digest of everything that happened, and, if it is recorded, the last part of it as text.
 #[derive(Clone, Debug)]
 pub struct Trace {
@@ -47,5 +49,28 @@ impl fmt::Display for Trace {
             writeln!(f, "{line}")?;
         }
         Ok(())
+    }
+}
+
+/// A write as one line of a trace.
+pub(crate) fn describe_write(write: &Write) -> String {
+    let hard = write.hard_state.map(|hard| format!("term {} vote {:?}, ", hard.term, hard.vote));
+    let (entries, cut) = (write.entries.len(), write.truncate_from);
+    format!("writes {}{entries} entries, cut {cut:?}", hard.unwrap_or_default())
+}
+
+/// A message as one line of a trace.
+pub(crate) fn describe(message: &Message) -> String {
+    let Message { from, term, body, .. } = message;
+    match body {
+        Body::Append(append) => format!(
+            "append from {from} in term {term}: {} entries after {}/{}, commit {}, number {}",
+            append.entries.len(),
+            append.prev.index,
+            append.prev.term,
+            append.commit,
+            append.sequence
+        ),
+        other => format!("from {from} in term {term}: {other:?}"),
     }
 }

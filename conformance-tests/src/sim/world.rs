@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use raft_node::RequestError;
 use raft_node::core::{
-    Config, Event, LogIndex, Message, NodeId, Outcome, Output, Proposal, RoleKind, Term,
+    Config, Entries, Event, LogIndex, Message, NodeId, Outcome, Output, Proposal, RoleKind, Term,
 };
 
 use crate::cluster::{CallId, Traffic};
@@ -16,7 +16,7 @@ use crate::sim::checker::Checker;
 use crate::sim::network::{MS, Network, is_request};
 use crate::sim::node::{SimNode, Waiting};
 use crate::sim::random::within;
-use crate::sim::trace::Trace;
+use crate::sim::trace::{Trace, describe, describe_write};
 
 /// No run takes so many steps, unless nodes answer each other without end.
 const STORM: u64 = 5_000_000;
@@ -40,6 +40,8 @@ pub struct Options {
     pub apply_delay: Range<u64>,
     /// Clocks run fast or slow by up to so many millionths.
     pub clock_skew: u64,
+    /// Whether a cut also takes the messages that are under way on the link.
+    pub cuts_take_all: bool,
     /// Whether messages are encoded and decoded on their way, which also counts bytes.
     pub wire: bool,
     /// Whether a readable trace is kept.
@@ -59,6 +61,7 @@ impl Options {
             disk_delay: MS / 10..2 * MS,
             apply_delay: MS / 100..MS / 5,
             clock_skew: 0,
+            cuts_take_all: true,
             wire: true,
             record: false,
         }
@@ -73,7 +76,7 @@ enum Item {
     DeliverBytes(usize, usize, Bytes),
     Synced { node: usize, life: u64 },
     Applied { node: usize, life: u64 },
-    Load { node: usize, life: u64, from: LogIndex, through: LogIndex, max_bytes: usize },
+    Loaded { node: usize, life: u64, from: LogIndex, entries: Entries },
     Wake { node: usize, life: u64 },
 }
 
@@ -84,7 +87,7 @@ impl Item {
             Self::DeliverBytes(_, node, _)
             | Self::Synced { node, .. }
             | Self::Applied { node, .. }
-            | Self::Load { node, .. }
+            | Self::Loaded { node, .. }
             | Self::Wake { node, .. } => *node,
         }
     }
@@ -202,10 +205,7 @@ impl World {
                 self.sync(node);
             }
             Item::Applied { node, life } if self.nodes[node].life == life => self.apply_next(node),
-            Item::Load { node, life, from, through, max_bytes }
-                if self.nodes[node].life == life =>
-            {
-                let entries = self.nodes[node].disk.load(from, through, max_bytes);
+            Item::Loaded { node, life, from, entries } if self.nodes[node].life == life => {
                 self.step(node, Event::Loaded { from, entries });
             }
             Item::Wake { node, life } if self.nodes[node].life == life => {
@@ -213,13 +213,17 @@ impl World {
                 self.step(node, Event::Wake);
             }
             // Meant for a life that has ended.
-            Item::Synced { .. } | Item::Applied { .. } | Item::Load { .. } | Item::Wake { .. } => {}
+            Item::Synced { .. }
+            | Item::Applied { .. }
+            | Item::Loaded { .. }
+            | Item::Wake { .. } => {}
         }
     }
 
     fn deliver(&mut self, message: Message) {
         let (from, to) = (number(message.from), number(message.to));
-        if self.network.is_up(from, to) && self.nodes[to].raft.is_some() {
+        let arrives = !self.options.cuts_take_all || self.network.is_up(from, to);
+        if arrives && self.nodes[to].raft.is_some() {
             self.trace.line(self.now, Some(to), || format!("receives {}", describe(&message)));
             self.step(to, Event::Receive(message));
         }
@@ -248,14 +252,7 @@ impl World {
         let life = self.nodes[node].life;
         match output {
             Output::Persist(write) => {
-                self.trace.line(self.now, Some(node), || {
-                    let HardText(hard) = HardText::of(&write);
-                    format!(
-                        "writes {hard}{} entries, cut {:?}",
-                        write.entries.len(),
-                        write.truncate_from
-                    )
-                });
+                self.trace.line(self.now, Some(node), || describe_write(&write));
                 self.nodes[node].disk.write(write);
             }
             Output::Send(message) => self.send(node, message),
@@ -268,8 +265,10 @@ impl World {
                 }
             }
             Output::Load { from, through, max_bytes } => {
-                let at = self.now + within(&mut self.rng, &self.options.disk_delay);
-                self.schedule(at, Item::Load { node, life, from, through, max_bytes });
+                // What is read now may be cut before it arrives.
+                let entries = self.nodes[node].disk.load(from, through, max_bytes);
+                let at = self.disk_done(node);
+                self.schedule(at, Item::Loaded { node, life, from, entries });
             }
             Output::Done { request, outcome } => match self.nodes[node].waiting.remove(&request) {
                 Some(waiting) => self.done(node, waiting, outcome),
@@ -304,11 +303,16 @@ impl World {
 
     fn sync(&mut self, node: usize) {
         if self.nodes[node].disk.begin_sync() {
-            let delay = within(&mut self.rng, &self.options.disk_delay);
             let life = self.nodes[node].life;
-            let at = self.now.max(self.nodes[node].disk_hangs_until) + delay;
+            let at = self.disk_done(node);
             self.schedule(at, Item::Synced { node, life });
         }
+    }
+
+    /// When the disk will be done with what it begins now.
+    fn disk_done(&mut self, node: usize) -> u64 {
+        let delay = within(&mut self.rng, &self.options.disk_delay);
+        self.now.max(self.nodes[node].disk_hangs_until) + delay
     }
 
     /// The state machine has finished its present run of entries, and takes the next.
@@ -360,13 +364,14 @@ impl World {
                 }
                 return;
             }
-            (Waiting::Read(call, query), Outcome::Readable { index }) => {
+            (Waiting::Read(call, query, began), Outcome::Readable { index }) => {
+                self.checker.check_read(node, began, index);
                 if self.nodes[node].applied < index {
                     self.checker.fail(format!("node {node} may read at {index}, not yet applied"));
                 }
                 (call, Ok(self.nodes[node].query(query)))
             }
-            (Waiting::Proposal(call) | Waiting::Read(call, _), outcome) => match outcome {
+            (Waiting::Proposal(call) | Waiting::Read(call, ..), outcome) => match outcome {
                 Outcome::Refused { reason, leader } => {
                     (call, Err(RequestError::Refused { reason, leader }))
                 }
@@ -403,20 +408,35 @@ impl World {
 
     pub(crate) fn propose(&mut self, node: usize, command: Bytes) -> CallId {
         let call = CallId(self.calls.len() as u64);
-        if self.open_call(node).is_some() {
-            self.trace
-                .line(self.now, Some(node), || format!("call {}: propose {command:?}", call.0));
-            let request = self.nodes[node].wait(Waiting::Proposal(call));
-            self.step(node, Event::Propose(vec![Proposal { request, command }]));
-        }
+        self.propose_all(node, vec![command]);
         call
+    }
+
+    /// Proposes all commands in one event.
+    pub(crate) fn propose_all(&mut self, node: usize, commands: Vec<Bytes>) -> Vec<CallId> {
+        let (mut calls, mut proposals) = (Vec::new(), Vec::new());
+        for command in commands {
+            let call = CallId(self.calls.len() as u64);
+            calls.push(call);
+            if self.open_call(node).is_some() {
+                self.trace
+                    .line(self.now, Some(node), || format!("call {}: propose {command:?}", call.0));
+                let request = self.nodes[node].wait(Waiting::Proposal(call));
+                proposals.push(Proposal { request, command });
+            }
+        }
+        if !proposals.is_empty() {
+            self.step(node, Event::Propose(proposals));
+        }
+        calls
     }
 
     pub(crate) fn read(&mut self, node: usize, query: Bytes) -> CallId {
         let call = CallId(self.calls.len() as u64);
         if self.open_call(node).is_some() {
             self.trace.line(self.now, Some(node), || format!("call {}: read {query:?}", call.0));
-            let request = self.nodes[node].wait(Waiting::Read(call, query));
+            let began = self.checker.newest_commit();
+            let request = self.nodes[node].wait(Waiting::Read(call, query, began));
             self.step(node, Event::Read(request));
         }
         call
@@ -471,32 +491,5 @@ impl World {
     pub fn role(&self, node: usize) -> Option<(RoleKind, Term)> {
         let status = self.nodes[node].raft.as_ref()?.status();
         Some((status.role, status.term))
-    }
-}
-
-/// A hard state as text for the trace.
-struct HardText(String);
-
-impl HardText {
-    fn of(write: &raft_node::core::Write) -> Self {
-        let text =
-            write.hard_state.map(|hard| format!("term {} vote {:?}, ", hard.term, hard.vote));
-        Self(text.unwrap_or_default())
-    }
-}
-
-/// A message as one line of a trace.
-fn describe(message: &Message) -> String {
-    let Message { from, term, body, .. } = message;
-    match body {
-        raft_node::core::Body::Append(append) => format!(
-            "append from {from} in term {term}: {} entries after {}/{}, commit {}, number {}",
-            append.entries.len(),
-            append.prev.index,
-            append.prev.term,
-            append.commit,
-            append.sequence
-        ),
-        other => format!("from {from} in term {term}: {other:?}"),
     }
 }
