@@ -19,10 +19,6 @@ use crate::listen::Listener;
 /// Bytes that may wait for one peer's socket.
 const OUTBOUND_BYTES: usize = 16 << 20;
 
-/// Turns of a busy node before other tasks get theirs. To yield after each would cost more than
-/// most turns.
-const TURNS_IN_A_ROW: u32 = 4;
-
 /// A running node. Dropping it asks the node to stop, without waiting for it.
 #[derive(Debug)]
 pub struct Node {
@@ -163,7 +159,6 @@ async fn run(
     wake: &Notify,
     clock: Clock,
 ) -> (Result<(), NodeError>, Threads) {
-    let mut in_a_row = 0;
     loop {
         match node.turn(clock.now()) {
             Turn::Stopped(result) => return (result, node.close()),
@@ -171,15 +166,8 @@ async fn run(
                 let mut woken = pin!(wake.notified());
                 if more || woken.as_mut().enable() {
                     // A wait that is over at once lets no other task of the thread run.
-                    in_a_row += 1;
-                    if in_a_row >= TURNS_IN_A_ROW {
-                        in_a_row = 0;
-                        task::yield_now().await;
-                    }
-                    continue;
-                }
-                in_a_row = 0;
-                if let Some(deadline) = deadline {
+                    task::yield_now().await;
+                } else if let Some(deadline) = deadline {
                     // Both ends of the wait mean the same: it is time for another turn.
                     let _ = time::timeout(clock.until(deadline), woken).await;
                 } else {
