@@ -1,6 +1,7 @@
 //! Random exploration: a world drawn from a seed, faults in it, and then the demand that it
 //! recovers.
 
+mod faults;
 mod plan;
 mod run;
 mod stability;

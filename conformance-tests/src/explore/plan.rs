@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use raft_node::core::Config;
 
+use crate::explore::faults::{self, Faults};
 use crate::sim::Options;
 use crate::sim::network::MS;
 use crate::sim::random::chance;
@@ -19,29 +20,15 @@ pub struct Plan {
     pub(crate) fault_interval: u64,
     /// How often a client calls, in nanoseconds.
     pub(crate) call_interval: u64,
+    /// Calls per 1,000 that go to a node that believes that it leads.
+    pub(crate) loyalty: u64,
     pub(crate) registers: u64,
     pub(crate) loss: u64,
-    pub(crate) stragglers: u64,
-    pub(crate) late_answers: bool,
+    pub(crate) late_requests: u64,
+    pub(crate) late_answers: u64,
     pub(crate) duplication: u64,
     pub(crate) max_delay: u64,
-    /// The faults that this run may see, with their weights.
-    pub(crate) faults: Vec<(Fault, u64)>,
-}
-
-/// Something that goes wrong, or gets better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    CrashOrStart,
-    CrashAll,
-    IsolateOrReturn,
-    Partition,
-    CutOneWay,
-    Heal,
-    Pause,
-    HangDisk,
-    SetClock,
-    Burst,
+    pub(crate) faults: Faults,
 }
 
 impl Plan {
@@ -50,21 +37,7 @@ impl Plan {
     pub fn draw(seed: u64, record: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed ^ 0x9_1a2);
         let voters = [1, 2, 3, 3, 3, 4, 5, 5, 7][rng.usize(0..9)];
-        let mut weight = |often: u64, most: u64| {
-            if chance(&mut rng, often) { rng.u64(1..=most) } else { 0 }
-        };
-        let faults = vec![
-            (Fault::CrashOrStart, weight(700, 10)),
-            (Fault::CrashAll, weight(200, 2)),
-            (Fault::IsolateOrReturn, weight(500, 6)),
-            (Fault::Partition, weight(500, 6)),
-            (Fault::CutOneWay, weight(500, 6)),
-            (Fault::Heal, 2 + weight(900, 10)),
-            (Fault::Pause, weight(300, 4)),
-            (Fault::HangDisk, weight(300, 4)),
-            (Fault::SetClock, weight(200, 2)),
-            (Fault::Burst, weight(300, 4)),
-        ];
+        let faults = faults::draw(&mut rng);
         let slow_disk = chance(&mut rng, 300);
         let disk_ms = if slow_disk { rng.u64(10..200) } else { rng.u64(1..5) };
         let apply_ms = if chance(&mut rng, 200) { rng.u64(5..100) } else { 1 };
@@ -86,10 +59,11 @@ impl Plan {
             chaos: Duration::from_millis(rng.u64(3_000..15_000)),
             fault_interval: rng.u64(50..1000) * MS,
             call_interval: rng.u64(5..200) * MS,
+            loyalty: if chance(&mut rng, 500) { 700 } else { 0 },
             registers: rng.u64(1..5),
             loss: if chance(&mut rng, 500) { rng.u64(0..300) } else { 0 },
-            late_answers: chance(&mut rng, 200),
-            stragglers: if chance(&mut rng, 400) { rng.u64(1..400) } else { 0 },
+            late_requests: if chance(&mut rng, 300) { rng.u64(1..300) } else { 0 },
+            late_answers: if chance(&mut rng, 400) { rng.u64(1..700) } else { 0 },
             duplication: if chance(&mut rng, 500) { rng.u64(0..300) } else { 0 },
             max_delay: if chance(&mut rng, 300) { rng.u64(10..1500) * MS } else { 5 * MS },
             faults,
@@ -106,7 +80,7 @@ pub(crate) struct Guards {
 impl Guards {
     pub(crate) fn draw(tuning: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(!tuning);
-        let (pre_vote, check_quorum) = (!chance(&mut rng, 100), !chance(&mut rng, 50));
+        let (pre_vote, check_quorum) = (!chance(&mut rng, 100), !chance(&mut rng, 150));
         Self { pre_vote, check_quorum }
     }
 }

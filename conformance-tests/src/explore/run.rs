@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use raft_node::core::{RoleKind, Term};
 
-use crate::cluster::Network;
-use crate::explore::plan::{Fault, Plan};
+use crate::explore::plan::Plan;
 use crate::explore::workload::Workload;
 use crate::sim::World;
 use crate::sim::network::MS;
-use crate::sim::random::within;
+use crate::sim::random::{chance, within};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
@@ -82,15 +81,17 @@ impl Run {
 
     fn chaos(&mut self) -> Result<(), String> {
         self.world.network.loss = self.plan.loss;
-        self.world.network.stragglers = self.plan.stragglers;
-        self.world.network.mode.long_reordering = self.plan.late_answers;
+        self.world.network.late_requests = self.plan.late_requests;
+        self.world.network.late_answers = self.plan.late_answers;
         self.world.network.duplication = self.plan.duplication;
         self.world.network.delay = MS / 10..self.plan.max_delay;
         let end = self.world.now + nanos(self.plan.chaos);
         let (mut next_fault, mut next_call) = (self.world.now, self.world.now);
         while self.world.now < end {
             if next_call <= self.world.now {
-                let node = self.any_node();
+                let loyal = chance(&mut self.world.rng, self.plan.loyalty);
+                let leader = if loyal { self.any_leader() } else { None };
+                let node = leader.unwrap_or_else(|| self.any_node());
                 self.clients.call(&mut self.world, node, self.plan.registers);
                 next_call += within(&mut self.world.rng, &(1..2 * self.plan.call_interval));
             }
@@ -110,75 +111,11 @@ impl Run {
         self.world.rng.usize(0..size)
     }
 
-    fn inject(&mut self) {
-        let fault = self.draw_fault();
-        let node = self.any_node();
-        let now = self.world.now;
-        self.world.trace.line(now, Some(node), || format!("fault {fault:?}"));
-        match fault {
-            Fault::CrashOrStart => self.crash_or_start(node),
-            Fault::CrashAll => (0..self.world.nodes.len()).for_each(|node| self.world.crash(node)),
-            Fault::IsolateOrReturn => {
-                let connected = self.world.network.is_connected(node);
-                self.world.network.set_connected(node, !connected);
-            }
-            Fault::Partition => {
-                let size = self.world.nodes.len();
-                let sides: Vec<bool> = (0..size).map(|_| self.world.rng.bool()).collect();
-                self.world.network.partition(&sides);
-            }
-            Fault::CutOneWay => {
-                let other = self.any_node();
-                self.world.network.set_cut(node, other, true);
-            }
-            Fault::Pause => self.world.nodes[node].paused_until = now + self.up_to_3_s(),
-            Fault::HangDisk => self.world.nodes[node].disk_hangs_until = now + self.up_to_3_s(),
-            Fault::SetClock => {
-                let offset = self.up_to_3_s();
-                self.world.nodes[node].clock.set_offset(offset);
-            }
-            Fault::Burst if self.world.rng.bool() => {
-                let size = self.world.rng.u64(2..20);
-                self.clients.batch(&mut self.world, node, size);
-            }
-            Fault::Burst => {
-                for _ in 0..20 {
-                    self.clients.call(&mut self.world, node, self.plan.registers);
-                }
-            }
-            Fault::Heal => self.heal(),
-        }
-    }
-
-    fn draw_fault(&mut self) -> Fault {
-        let faults = &self.plan.faults;
-        let mut drawn = self.world.rng.u64(0..faults.iter().map(|(_, weight)| weight).sum());
-        let hit = faults.iter().find(|(_, weight)| {
-            let hit = drawn < *weight;
-            drawn = drawn.saturating_sub(*weight);
-            hit
-        });
-        hit.map_or(Fault::Heal, |(fault, _)| *fault)
-    }
-
-    fn up_to_3_s(&mut self) -> u64 {
-        within(&mut self.world.rng, &(0..3000 * MS))
-    }
-
-    fn crash_or_start(&mut self, node: usize) {
-        if self.world.nodes[node].raft.is_some() {
-            self.world.crash(node);
-        } else {
-            self.world.start(node);
-        }
-    }
-
-    fn heal(&mut self) {
-        self.world.network.heal();
-        for node in 0..self.world.nodes.len() {
-            self.world.network.set_connected(node, true);
-            self.world.start(node);
-        }
+    /// One of those that believe that they lead.
+    pub(super) fn any_leader(&mut self) -> Option<usize> {
+        let leads = |node: &usize| matches!(self.world.role(*node), Some((RoleKind::Leader, _)));
+        let leaders: Vec<_> = (0..self.world.nodes.len()).filter(leads).collect();
+        self.world.rng.choice(leaders)
     }
 
     /// The world becomes a good place. What still goes wrong now is the protocol's fault.
@@ -187,8 +124,8 @@ impl Run {
         self.world.trace.line(now, None, || "peace".into());
         self.heal();
         let network = &mut self.world.network;
-        (network.loss, network.stragglers, network.duplication) = (0, 0, 0);
-        network.mode = Network::default();
+        (network.loss, network.duplication) = (0, 0);
+        (network.late_requests, network.late_answers) = (0, 0);
         network.delay = MS / 10..5 * MS;
         self.world.options.disk_delay = MS / 20..5 * MS;
         self.world.options.apply_delay = MS / 100..MS;

@@ -18,8 +18,10 @@ pub(crate) struct Network {
     pub(crate) delay: Range<u64>,
     /// Losses per 1,000 messages, besides those of the mode.
     pub(crate) loss: u64,
-    /// Messages per 1,000 that arrive up to three seconds later than the others.
-    pub(crate) stragglers: u64,
+    /// Requests per 1,000 that arrive up to three seconds later than the others.
+    pub(crate) late_requests: u64,
+    /// The same for answers.
+    pub(crate) late_answers: u64,
     /// Repetitions per 1,000 messages.
     pub(crate) duplication: u64,
     connected: Vec<bool>,
@@ -34,7 +36,8 @@ impl Network {
             mode: Mode::default(),
             delay: MS / 5..MS,
             loss: 0,
-            stragglers: 0,
+            late_requests: 0,
+            late_answers: 0,
             duplication: 0,
             connected: vec![false; size],
             side: vec![false; size],
@@ -83,7 +86,8 @@ impl Network {
 
     fn delay_of(&self, message: &Message, rng: &mut fastrand::Rng) -> u64 {
         let mut delay = within(rng, &self.delay);
-        if chance(rng, self.stragglers) {
+        let late = if is_request(message) { self.late_requests } else { self.late_answers };
+        if chance(rng, late) {
             delay += within(rng, &(0..3000 * MS));
         }
         if self.mode.unreliable {

@@ -1,0 +1,124 @@
+//! What goes wrong in a run.
+
+use crate::explore::run::Run;
+use crate::sim::network::MS;
+use crate::sim::random::{chance, within};
+
+/// Something that is done to the world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// Kills a node with what its disk has not synced, or starts it if it is dead.
+    Crash,
+    /// Kills all nodes at once.
+    CrashAll,
+    /// Cuts a node off, or connects it if it is cut off.
+    Isolate,
+    /// Cuts off a node that believes that it leads.
+    IsolateLeader,
+    /// Splits the cluster in two.
+    Partition,
+    /// Cuts one direction of a link.
+    CutOneWay,
+    /// Connects and starts everything.
+    Heal,
+    /// Stops a node for a while, as a debugger does; then it finds all its messages waiting.
+    Pause,
+    /// Stops a disk for a while.
+    HangDisk,
+    /// Sets a clock forward or back.
+    SetClock,
+    /// Many calls at once, perhaps in one event.
+    Burst,
+}
+
+/// The faults that a run may see, each with its weight.
+pub(crate) type Faults = Vec<(Fault, u64)>;
+
+/// Draws the faults of a run. Most runs lack some, so that the others come more often.
+pub(crate) fn draw(rng: &mut fastrand::Rng) -> Faults {
+    let mut weight = |often: u64, most: u64| if chance(rng, often) { rng.u64(1..=most) } else { 0 };
+    vec![
+        (Fault::Crash, weight(700, 10)),
+        (Fault::CrashAll, weight(200, 2)),
+        (Fault::Isolate, weight(500, 6)),
+        (Fault::IsolateLeader, weight(400, 6)),
+        (Fault::Partition, weight(500, 6)),
+        (Fault::CutOneWay, weight(500, 6)),
+        (Fault::Heal, 2 + weight(900, 10)),
+        (Fault::Pause, weight(300, 4)),
+        (Fault::HangDisk, weight(300, 4)),
+        (Fault::SetClock, weight(200, 2)),
+        (Fault::Burst, weight(300, 4)),
+    ]
+}
+
+impl Run {
+    fn any_fault(&mut self) -> Fault {
+        let faults = &self.plan.faults;
+        let mut drawn = self.world.rng.u64(0..faults.iter().map(|(_, weight)| weight).sum());
+        let hit = faults.iter().find(|(_, weight)| {
+            let hit = drawn < *weight;
+            drawn = drawn.saturating_sub(*weight);
+            hit
+        });
+        hit.map_or(Fault::Heal, |(fault, _)| *fault)
+    }
+
+    pub(super) fn inject(&mut self) {
+        let (fault, node) = (self.any_fault(), self.any_node());
+        let (now, size) = (self.world.now, self.world.nodes.len());
+        self.world.trace.line(now, Some(node), || format!("fault {fault:?}"));
+        match fault {
+            Fault::Crash if self.world.nodes[node].raft.is_none() => self.world.start(node),
+            Fault::Crash => self.world.crash(node),
+            Fault::CrashAll => (0..size).for_each(|node| self.world.crash(node)),
+            Fault::Isolate => {
+                let connected = self.world.network.is_connected(node);
+                self.world.network.set_connected(node, !connected);
+            }
+            Fault::IsolateLeader => {
+                let leader = self.any_leader().unwrap_or(node);
+                self.world.network.set_connected(leader, false);
+            }
+            Fault::Partition => {
+                let sides: Vec<bool> = (0..size).map(|_| self.world.rng.bool()).collect();
+                self.world.network.partition(&sides);
+            }
+            Fault::CutOneWay => {
+                let other = self.any_node();
+                self.world.network.set_cut(node, other, true);
+            }
+            Fault::Heal => self.heal(),
+            Fault::Pause => self.world.nodes[node].paused_until = now + self.up_to_3_s(),
+            Fault::HangDisk => self.world.nodes[node].disk_hangs_until = now + self.up_to_3_s(),
+            Fault::SetClock => {
+                let offset = self.up_to_3_s();
+                self.world.nodes[node].clock.set_offset(offset);
+            }
+            Fault::Burst => self.burst(node),
+        }
+    }
+
+    fn burst(&mut self, node: usize) {
+        if self.world.rng.bool() {
+            let size = self.world.rng.u64(2..20);
+            return self.clients.batch(&mut self.world, node, size);
+        }
+        for _ in 0..20 {
+            self.clients.call(&mut self.world, node, self.plan.registers);
+        }
+    }
+
+    fn up_to_3_s(&mut self) -> u64 {
+        within(&mut self.world.rng, &(0..3000 * MS))
+    }
+
+    /// Connects and starts everything.
+    pub(super) fn heal(&mut self) {
+        self.world.network.heal();
+        for node in 0..self.world.nodes.len() {
+            self.world.network.set_connected(node, true);
+            self.world.start(node);
+        }
+    }
+}
