@@ -276,3 +276,18 @@ proptest! {
         }
     }
 }
+
+/// R001, R108: a late acknowledgement of an earlier term says nothing about this one, in which the
+/// follower's log may be another.
+#[test]
+fn an_acknowledgement_of_an_earlier_term_does_not_count() {
+    let mut node = Lone::of(3);
+    node.lead();
+    node.hears(2, 4, rejected(0, at(0, 0)));
+    node.lead();
+    assert_eq!((node.term(1), node.log(1)), (5, "1: 5:".into()));
+    node.hears(2, 1, accepted(2, 2));
+    assert_eq!((node.matched(1, 2), node.commit(1)), (0, 0));
+    node.hears(2, 5, accepted(2, 2));
+    assert_eq!((node.matched(1, 2), node.commit(1)), (2, 2));
+}

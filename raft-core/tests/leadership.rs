@@ -47,6 +47,17 @@ fn without_pre_vote_a_returning_node_costs_one_election() {
     cluster.settle();
 }
 
+/// R109: a pre-vote in the leader's own term is no better.
+#[test]
+fn a_pre_vote_in_the_same_term_is_refused_while_a_leader_is_heard() {
+    let mut node = Lone::of(3);
+    node.hears(2, 1, append(at(0, 0), &[], 0));
+    let ask = || pre_vote(at(0, 0));
+    assert_eq!(node.hears(3, 1, ask()), [message(1, 3, 1, pre_vote_reply(false))]);
+    node.host_mut(1).clock = node.host(1).clock.plus(ELECTION);
+    assert_eq!(node.hears(3, 1, ask()), [message(1, 3, 1, pre_vote_reply(true))]);
+}
+
 /// The dissertation, section 4.2.3: a vote is not given while a leader is heard.
 #[test]
 fn a_candidate_of_a_newer_term_is_ignored_while_a_leader_is_heard() {
