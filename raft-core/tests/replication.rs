@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use raft_core::{Body, Message};
+use raft_core::{Body, Event, Message};
 
 /// How many entries a message carries.
 fn count(message: &Message) -> usize {
@@ -216,6 +216,22 @@ fn a_follower_that_is_far_behind_is_sent_a_full_window_at_once() {
         .filter_map(|message| Some(append_of(message)?.entries.first()?.index.get()))
         .collect();
     assert_eq!(places, [2, 3, 4, 5, 6]);
+}
+
+/// C16: what was read before a truncation and arrives after it is not the log any more.
+#[test]
+fn loaded_entries_of_another_term_than_the_logs_are_not_sent() {
+    let mut node = Lone::with(3, |config| config.max_cached_bytes(0));
+    node.lead();
+    node.hears(2, 4, rejected(0, at(0, 0)));
+    node.lead();
+    assert_eq!(node.log(1), "1: 5:");
+    node.hold_loads(1);
+    node.hears(2, 5, accepted(1, 1));
+    node.step(1, Event::Loaded { from: index(2), entries: entries(2, &[(1, "old")]) });
+    assert!(!node.sent().iter().any(has_entries));
+    node.release_loads(1);
+    assert!(node.sent().iter().any(has_entries), "and the right ones are asked for again");
 }
 
 /// C47: a single entry above the limit still goes, and alone.
