@@ -32,8 +32,10 @@ impl Run {
         if away == leader && check_quorum && voters > 1 && self.leader() == Some((term, leader)) {
             return Err(format!("I18: leader {leader} reaches nobody and stays in office"));
         }
-        if majority_stays && self.leader().is_none() {
-            return Err("I18: a majority has no leader".into());
+        if majority_stays {
+            // Votes may be split several times in a row, but not for ever.
+            let end = self.world.now + nanos(RECOVERY);
+            self.until(end, "a majority has no leader", |run| run.leader().is_some())?;
         }
         self.world.network.set_connected(away, true);
         let calm = pre_vote && check_quorum && majority_stays && away != leader;
