@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_node::RequestError;
 use raft_node::core::{RoleKind, Term};
+use raft_node::session::{SessionLimits, Sessions};
+use raft_node::{RequestError, StateMachine};
 
-use crate::machine::Oracle;
+use crate::machine::{Machine, Oracle, SharedOracle};
 
 /// A cluster under test: the simulator, or real nodes on some runtime. Nodes are numbered from
 /// zero.
@@ -14,8 +15,11 @@ use crate::machine::Oracle;
 /// Scenarios are plain blocking code against this trait, and only [`wait`](Cluster::wait) lets
 /// time pass: virtual time in the simulator, real time elsewhere.
 pub trait Cluster {
-    /// How many nodes the cluster has, dead ones included.
+    /// How many nodes the cluster has, dead ones and those that were not added yet included.
     fn size(&self) -> usize;
+
+    /// Says how the nodes are set up. To be called before any node is started, if at all.
+    fn set_up(&mut self, setup: Setup);
 
     /// The unit of time of the scenarios: in so long an election is usually over.
     fn election_timeout(&self) -> Duration;
@@ -30,6 +34,20 @@ pub trait Cluster {
 
     /// Cuts a node off and kills it: what its disk had not made durable may be lost.
     fn crash(&mut self, node: usize);
+
+    /// Stops a node as an operator does: a leader lets another node lead first, for at most an
+    /// election timeout. After that the node is down as after a crash.
+    fn stop(&mut self, node: usize) {
+        self.transfer(node, None);
+        let step = self.election_timeout() / 50;
+        for _ in 0..50 {
+            if !self.role(node).is_some_and(|(role, _)| role == RoleKind::Leader) {
+                break;
+            }
+            self.wait(step);
+        }
+        self.crash(node);
+    }
 
     /// Whether the node runs.
     fn is_running(&self, node: usize) -> bool;
@@ -59,11 +77,27 @@ pub trait Cluster {
     /// Asks a node a question, linearizably.
     fn read(&mut self, node: usize, query: Bytes) -> CallId;
 
+    /// Asks a node to make these the members.
+    fn change_membership(&mut self, node: usize, voters: &[usize], learners: &[usize]) -> CallId;
+
+    /// Asks a node to let another one lead: a certain one, or the best.
+    fn transfer(&mut self, node: usize, to: Option<usize>) -> CallId;
+
+    /// Asks a node to take a snapshot of its state machine now.
+    fn snapshot(&mut self, node: usize) -> CallId;
+
     /// What became of a call; `None` while nobody knows.
     fn answer(&mut self, call: CallId) -> Option<Result<Bytes, RequestError>>;
 
     /// The node's role and term; `None` if it does not run.
     fn role(&mut self, node: usize) -> Option<(RoleKind, Term)>;
+
+    /// The members as the node's log has them; `None` if it does not run.
+    fn members(&mut self, node: usize) -> Option<Members>;
+
+    /// How many entries the node's log holds, besides those that were compacted away; `None` if it
+    /// does not run.
+    fn log_length(&mut self, node: usize) -> Option<u64>;
 
     /// Runs `look` on what the state machines have seen.
     fn oracle<T>(&mut self, look: impl FnOnce(&mut Oracle) -> T) -> T
@@ -89,6 +123,46 @@ pub trait Cluster {
 /// Names a call of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
+
+/// How the nodes of a cluster are set up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// The cluster is founded by so many nodes, the first ones; the others are to be added. All
+    /// nodes, if not set.
+    pub founders: Option<usize>,
+    /// A node takes a snapshot after so many entries, and keeps none of those that it covers. Never,
+    /// if not set.
+    pub snapshot_every: Option<u64>,
+    /// Whether the leader serves reads by its lease.
+    pub leases: bool,
+    /// Whether commands are envelopes of [`session`](raft_node::session)s, which are applied once
+    /// however often they are tried.
+    pub sessions: bool,
+}
+
+impl Setup {
+    /// The state machine of a node that starts, see [`Machine::start`].
+    #[must_use]
+    pub fn machine(self, node: usize, oracle: &SharedOracle) -> Box<dyn StateMachine> {
+        let machine = Machine::start(node, oracle);
+        if !self.sessions {
+            return Box::new(machine);
+        }
+        let wrapped = Sessions::new(machine, SessionLimits::default());
+        Box::new(wrapped.expect("the machine of the suite is kept in memory"))
+    }
+}
+
+/// The members of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// The voters, ascending; of a joint configuration those that it leads to.
+    pub voters: Vec<usize>,
+    /// The learners, ascending.
+    pub learners: Vec<usize>,
+    /// Whether it is joint.
+    pub joint: bool,
+}
 
 /// How a network treats messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_node::core::{RoleKind, Term};
+use raft_node::session;
 
-use crate::cluster::{CallId, Cluster};
+use crate::cluster::{CallId, Cluster, Setup};
 use crate::machine::Command;
 
 /// A cluster with the verbs of the labs. Every verb also asks the oracle, so a scenario fails at
@@ -13,18 +14,44 @@ use crate::machine::Command;
 pub struct Lab<C: Cluster> {
     /// The cluster itself, for scenarios that need more.
     pub cluster: C,
+    sessions: bool,
     marks: u64,
     tried: usize,
 }
 
 impl<C: Cluster> Lab<C> {
     /// Starts and connects all nodes.
-    pub fn begin(mut cluster: C) -> Self {
-        for node in 0..cluster.size() {
-            cluster.start(node);
-            cluster.connect(node);
+    pub fn begin(cluster: C) -> Self {
+        let mut lab = Self { cluster, sessions: false, marks: 0, tried: 0 };
+        lab.start_all();
+        lab
+    }
+
+    /// The same, of nodes that are set up in a certain way.
+    pub fn begin_with(mut cluster: C, setup: Setup) -> Self {
+        cluster.set_up(setup);
+        let mut lab = Self { cluster, sessions: setup.sessions, marks: 0, tried: 0 };
+        lab.start_all();
+        lab
+    }
+
+    /// Starts all nodes that are down, and connects all.
+    pub fn start_all(&mut self) {
+        for node in 0..self.size() {
+            if !self.cluster.is_running(node) {
+                self.cluster.start(node);
+            }
+            self.cluster.connect(node);
         }
-        Self { cluster, marks: 0, tried: 0 }
+    }
+
+    /// Crashes all nodes that run.
+    pub fn crash_all(&mut self) {
+        for node in 0..self.size() {
+            if self.cluster.is_running(node) {
+                self.cluster.crash(node);
+            }
+        }
     }
 
     /// The number of nodes.
@@ -87,7 +114,10 @@ impl<C: Cluster> Lab<C> {
         roles
     }
 
-    fn leader_now(&mut self) -> Option<usize> {
+    /// The connected node that believes that it leads, of the highest term. Two leaders of one term
+    /// fail the scenario.
+    #[track_caller]
+    pub fn leader_now(&mut self) -> Option<usize> {
         let roles = self.connected_roles();
         let leaders: Vec<_> =
             roles.iter().filter(|(_, role, _)| *role == RoleKind::Leader).collect();
@@ -151,7 +181,37 @@ impl<C: Cluster> Lab<C> {
     /// Proposes a fresh command at a node; the command is returned to be looked for.
     pub fn propose(&mut self, node: usize) -> (CallId, Bytes) {
         let command = self.fresh();
-        (self.cluster.propose(node, command.clone()), command)
+        (self.propose_command(node, &command), command)
+    }
+
+    fn propose_command(&mut self, node: usize, command: &Bytes) -> CallId {
+        let bytes = if self.sessions { session::plain(command) } else { command.clone() };
+        self.cluster.propose(node, bytes)
+    }
+
+    /// Fails unless the answer to a proposal is true: what was acknowledged was applied, and what
+    /// was certainly refused or lost was not. No answer at all is not true either.
+    #[track_caller]
+    pub fn truly_answered(&mut self, call: CallId, command: &Bytes) {
+        let answer = self.cluster.answer(call);
+        let present = self.cluster.oracle(|oracle| oracle.ordinal_of(command, 0).is_some());
+        let honest = match &answer {
+            Some(Ok(_)) => present,
+            Some(Err(error)) => !(present && error.is_certain()),
+            None => false,
+        };
+        self.demand(honest, || format!("in the log: {present}, answer: {answer:?}"));
+    }
+
+    /// Waits until every running node's log has at most so many entries.
+    #[track_caller]
+    pub fn logs_shrink_to(&mut self, limit: u64) {
+        let lengths = |lab: &mut Self| -> Vec<Option<u64>> {
+            (0..lab.size()).map(|node| lab.cluster.log_length(node)).collect()
+        };
+        let short = self.until(10.0, |lab| lengths(lab).iter().flatten().all(|it| *it <= limit));
+        let lengths = lengths(self);
+        self.demand(short, || format!("logs of {lengths:?} entries, the limit is {limit}"));
     }
 
     /// How many replicas have applied command number `ordinal`.
@@ -208,7 +268,7 @@ impl<C: Cluster> Lab<C> {
             let leads = self.cluster.role(node).is_some_and(|(role, _)| role == RoleKind::Leader);
             if leads && self.cluster.is_connected(node) {
                 self.tried = node;
-                self.cluster.propose(node, command.clone());
+                self.propose_command(node, command);
                 return true;
             }
         }

@@ -1,11 +1,13 @@
 //! The state machine of the suite, and the oracle that watches all its replicas.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use raft_node::StateMachine;
 use raft_node::core::LogIndex;
+use raft_node::{FrozenState, StateMachine};
 
 /// A command of the suite.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -93,13 +95,30 @@ pub fn query(key: u64) -> Bytes {
     Bytes::copy_from_slice(&key.to_le_bytes())
 }
 
-/// Registers in memory, rebuilt from the log at each start.
+/// Registers in memory, rebuilt from a snapshot and the log at each start.
 #[derive(Debug)]
 pub struct Machine {
     node: usize,
     life: u64,
     oracle: SharedOracle,
+    /// How many commands it has applied, and a checksum of all of them.
+    history: History,
     registers: BTreeMap<u64, u64>,
+}
+
+/// So many commands, and a checksum of them in their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct History {
+    count: u64,
+    checksum: u64,
+}
+
+impl History {
+    fn then(self, index: LogIndex, command: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (self.checksum, index.get(), command).hash(&mut hasher);
+        Self { count: self.count + 1, checksum: hasher.finish() }
+    }
 }
 
 impl Machine {
@@ -108,12 +127,14 @@ impl Machine {
     #[must_use]
     pub fn start(node: usize, oracle: &SharedOracle) -> Self {
         let life = oracle.lock().begin_life(node);
-        Self { node, life, oracle: oracle.clone(), registers: BTreeMap::new() }
+        let (history, registers) = (History::default(), BTreeMap::new());
+        Self { node, life, oracle: oracle.clone(), history, registers }
     }
 }
 
 impl StateMachine for Machine {
     fn apply(&mut self, index: LogIndex, command: Bytes) -> Bytes {
+        self.history = self.history.then(index, &command);
         self.oracle.lock().applied(self.node, self.life, index, &command);
         match Command::decode(command) {
             Some(Command::Write { key, value }) => {
@@ -135,6 +156,30 @@ impl StateMachine for Machine {
         let key = query.try_get_u64_le().unwrap_or_default();
         encode_value(self.registers.get(&key).copied())
     }
+
+    fn snapshot(&self) -> FrozenState {
+        let (history, registers) = (self.history, self.registers.clone());
+        Box::new(move |out| {
+            out.write_all(&history.count.to_le_bytes())?;
+            out.write_all(&history.checksum.to_le_bytes())?;
+            registers.iter().try_for_each(|(key, value)| {
+                out.write_all(&key.to_le_bytes())?;
+                out.write_all(&value.to_le_bytes())
+            })
+        })
+    }
+
+    fn restore(&mut self, index: LogIndex, state: &mut dyn Read) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        state.read_to_end(&mut bytes)?;
+        let mut numbers = bytes.chunks_exact(8).map(|mut number| number.get_u64_le());
+        let mut pair = || Some((numbers.next()?, numbers.next()?));
+        let (count, checksum) = pair().ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.history = History { count, checksum };
+        self.registers = std::iter::from_fn(pair).collect();
+        self.oracle.lock().restored(self.node, self.life, index, self.history);
+        Ok(())
+    }
 }
 
 /// Sees every command that any replica applies, and checks that all replicas apply the same
@@ -143,6 +188,8 @@ impl StateMachine for Machine {
 #[derive(Debug, Default)]
 pub struct Oracle {
     order: Vec<(LogIndex, Bytes)>,
+    /// The history up to and including each command.
+    histories: Vec<History>,
     nodes: BTreeMap<usize, Replica>,
     violation: Option<String>,
 }
@@ -183,7 +230,27 @@ impl Oracle {
                         .get_or_insert(format!("node {node} applied index {index} out of order"));
                 }
                 self.order.push((index, command.clone()));
+                let before = self.histories.last().copied().unwrap_or_default();
+                self.histories.push(before.then(index, command));
             }
+        }
+    }
+
+    /// A replica goes on from a snapshot: it must hold exactly the commands up to its index.
+    fn restored(&mut self, node: usize, life: u64, index: LogIndex, history: History) {
+        let replica = self.nodes.entry(node).or_default();
+        if replica.life != life {
+            return;
+        }
+        let applied = self.order.partition_point(|(at, _)| *at <= index);
+        replica.applied = applied;
+        let known = applied.checked_sub(1).and_then(|last| self.histories.get(last).copied());
+        if known.unwrap_or_default() != history {
+            self.violation.get_or_insert(format!(
+                "node {node} restored a snapshot at index {index} that holds {} commands, where \
+                 others had applied {applied}, or other ones",
+                history.count
+            ));
         }
     }
 

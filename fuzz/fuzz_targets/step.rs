@@ -2,13 +2,16 @@
 //! the same.
 #![no_main]
 
+use std::sync::Arc;
+
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use raft_core::{
-    Append, AppendReply, AppendResult, BatchId, Body, Config, Entries, Entry, Event, Instant,
-    LogIndex, LogPosition, Message, NodeId, Output, Payload, Proposal, Raft, RequestId, Restored,
-    Term, Ticket,
+    Append, AppendReply, AppendResult, BatchId, Body, Config, Control, ControlResult, Entries,
+    Entry, Event, Instant, LogIndex, LogPosition, Membership, Message, NodeId, Output, Payload,
+    Proposal, Raft, Refusal, RequestId, Restored, Snapshot, SnapshotChunk, SnapshotPiece, SnapshotReply, Term,
+    Ticket,
 };
 
 /// What happens, and how many milliseconds after the last time.
@@ -30,6 +33,12 @@ enum What {
     },
     Propose(u8),
     Read,
+    Ask(Asked),
+    ForgetLeader,
+    StateLost,
+    TakeSnapshot,
+    /// Of what the store of snapshots was asked so far, counted from the newest.
+    SnapshotAnswered(u8),
     /// Relative to the node's own term, so that many messages are neither stale nor too far ahead.
     Receive {
         from: u8,
@@ -43,7 +52,7 @@ enum What {
 enum Said {
     PreVote(u8, u8),
     PreVoteReply(bool),
-    Vote(u8, u8),
+    Vote(u8, u8, bool),
     VoteReply(bool),
     Append {
         prev: (u8, u8),
@@ -73,6 +82,37 @@ enum Said {
     },
     ReadIndex(u8),
     ReadIndexReply(u64, u8),
+    SnapshotChunk {
+        snapshot: Content,
+        offset: u8,
+        bytes: u8,
+        sequence: u8,
+    },
+    SnapshotReply {
+        snapshot: Content,
+        received: u8,
+        written: u8,
+        sequence: u8,
+        gap: bool,
+    },
+    TimeoutNow,
+    Control(Asked),
+    ControlReply(u8, bool),
+}
+
+/// A snapshot whose content is so many times the same byte.
+#[derive(Arbitrary, Debug)]
+struct Content {
+    last: (u8, u8),
+    voters: Vec<u8>,
+    size: u8,
+    sound: bool,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Asked {
+    Change(Vec<u8>, Vec<u8>, bool),
+    Transfer(Option<u8>),
 }
 
 fn index(number: u8) -> LogIndex {
@@ -109,6 +149,7 @@ fn body(said: Said) -> Body {
         Body::AppendReply(AppendReply {
             sequence: sequence.into(),
             result,
+            needs_snapshot: None,
         })
     };
     match said {
@@ -116,8 +157,9 @@ fn body(said: Said) -> Body {
             last: position((at, of_term)),
         },
         Said::PreVoteReply(granted) => Body::PreVoteReply { granted },
-        Said::Vote(at, of_term) => Body::Vote {
+        Said::Vote(at, of_term, transfer) => Body::Vote {
             last: position((at, of_term)),
+            transfer,
         },
         Said::VoteReply(granted) => Body::VoteReply { granted },
         Said::Append {
@@ -171,7 +213,7 @@ fn body(said: Said) -> Body {
             first,
         } => Body::ProposeReply {
             batch: batch(incarnation, sequence),
-            first: first.map(index),
+            result: first.map(index).ok_or(Refusal::Overloaded),
         },
         Said::ReadIndex(sequence) => Body::ReadIndex {
             sequence: sequence.into(),
@@ -180,6 +222,73 @@ fn body(said: Said) -> Body {
             sequence,
             index: index(at),
         },
+        Said::SnapshotChunk { snapshot, offset, bytes, sequence } => {
+            Body::SnapshotChunk(SnapshotChunk {
+                snapshot: described(snapshot),
+                offset: offset.into(),
+                data: vec![BYTE; bytes.into()].into(),
+                sequence: sequence.into(),
+            })
+        }
+        Said::SnapshotReply { snapshot, received, written, sequence, gap } => {
+            let snapshot = described(snapshot);
+            Body::SnapshotReply(SnapshotReply {
+                sequence: sequence.into(),
+                position: snapshot.position,
+                checksum: snapshot.checksum,
+                received: received.into(),
+                written: written.into(),
+                gap,
+            })
+        }
+        Said::TimeoutNow => Body::TimeoutNow,
+        Said::Control(asked) => Body::Control {
+            batch: batch(1, 1),
+            control: control(asked),
+        },
+        Said::ControlReply(sequence, unknown) => Body::ControlReply {
+            batch: batch(0, sequence),
+            result: if unknown {
+                ControlResult::Unknown
+            } else {
+                ControlResult::Refused(Refusal::TransferFailed)
+            },
+        },
+    }
+}
+
+const BYTE: u8 = 7;
+
+fn members(voters: Vec<u8>, learners: Vec<u8>) -> Membership {
+    let voters = Membership::of_voters(voters.into_iter().map(|id| NodeId::new(id.into())));
+    learners
+        .into_iter()
+        .fold(voters, |members, id| members.learner(NodeId::new(id.into()), ""))
+}
+
+fn described(content: Content) -> Snapshot {
+    let bytes = vec![BYTE; content.size.into()];
+    Snapshot {
+        position: position(content.last),
+        membership: Arc::new(members(content.voters, Vec::new())),
+        size: content.size.into(),
+        checksum: if content.sound { crc32fast::hash(&bytes) } else { 0 },
+    }
+}
+
+fn control(asked: Asked) -> Control {
+    match asked {
+        Asked::Change(voters, learners, conditional) => {
+            let target = members(voters, learners);
+            let only_if = conditional.then(|| target.clone());
+            Control::ChangeMembership {
+                target: target.into(),
+                only_if: only_if.map(Into::into),
+            }
+        }
+        Asked::Transfer(to) => Control::TransferLeadership {
+            to: to.map(|id| NodeId::new(id.into())),
+        },
     }
 }
 
@@ -187,6 +296,8 @@ fn body(said: Said) -> Body {
 struct Subject {
     raft: Raft,
     tickets: Vec<Ticket>,
+    /// What the store of snapshots has to say.
+    answers: Vec<Event>,
     requests: u64,
 }
 
@@ -211,6 +322,28 @@ impl Subject {
                 Event::Propose(proposals.collect())
             }
             What::Read => Event::Read(self.request()),
+            What::Ask(asked) => {
+                let request = self.request();
+                match control(asked) {
+                    Control::ChangeMembership { target, only_if } => {
+                        Event::ChangeMembership { request, target, only_if }
+                    }
+                    Control::TransferLeadership { to } => Event::TransferLeadership { request, to },
+                }
+            }
+            What::ForgetLeader => Event::ForgetLeader,
+            What::StateLost => Event::StateLost,
+            What::TakeSnapshot => {
+                let applied = self.raft.status().applied;
+                let (position, membership) = self.raft.describe_snapshot(applied)?;
+                let bytes = [BYTE; 9];
+                let (size, checksum) = (9, crc32fast::hash(&bytes));
+                Event::SnapshotTaken(Snapshot { position, membership, size, checksum })
+            }
+            What::SnapshotAnswered(back) => {
+                let newest = self.answers.len().checked_sub(1 + usize::from(back))?;
+                self.answers.get(newest)?.clone()
+            }
             What::Receive { from, ahead, said } => {
                 let own = self.raft.status().term.get();
                 Event::Receive(Message {
@@ -224,6 +357,22 @@ impl Subject {
         })
     }
 
+    fn note(&mut self, output: Output) {
+        match output {
+            Output::Persist(write) => self.tickets.push(write.ticket),
+            Output::ReadSnapshot { snapshot, offset, max_bytes } => {
+                let rest = snapshot.size.saturating_sub(offset).min(max_bytes as u64);
+                let data = Some(vec![BYTE; rest as usize].into());
+                self.answers.push(Event::SnapshotRead { snapshot, offset, data });
+            }
+            Output::WriteSnapshot(SnapshotPiece { snapshot, attempt, offset, data }) => {
+                let through = offset + data.len() as u64;
+                self.answers.push(Event::SnapshotWritten { snapshot, attempt, through });
+            }
+            _ => {}
+        }
+    }
+
     fn request(&mut self) -> RequestId {
         self.requests += 1;
         RequestId::new(self.requests)
@@ -231,11 +380,14 @@ impl Subject {
 }
 
 fuzz_target!(|steps: Vec<Step>| {
-    let config = Config::new(NodeId::new(1), (1..=3).map(NodeId::new), 1);
-    let raft = Raft::new(config, Restored::default(), Instant::ORIGIN).expect("sound settings");
+    let config = Config::new(NodeId::new(1), 1).compaction_margin(1);
+    let founders = Membership::of_voters((1..=3).map(NodeId::new));
+    let restored = Restored::founding(founders);
+    let raft = Raft::new(config, restored, Instant::ORIGIN).expect("sound settings");
     let mut subject = Subject {
         raft,
         tickets: Vec::new(),
+        answers: Vec::new(),
         requests: 0,
     };
     let mut clock = 0;
@@ -250,11 +402,8 @@ fuzz_target!(|steps: Vec<Step>| {
         assert_eq!(outputs, twin.step(input));
         assert_eq!(subject.raft, twin);
         assert_eq!(subject.raft.check_invariants(), Ok(()));
-        subject
-            .tickets
-            .extend(outputs.iter().filter_map(|output| match output {
-                Output::Persist(write) => Some(write.ticket),
-                _ => None,
-            }));
+        for output in outputs {
+            subject.note(output);
+        }
     }
 });

@@ -8,27 +8,33 @@ use crate::raft::Raft;
 use crate::role::Role;
 
 impl Raft {
-    pub(crate) fn on_append(&mut self, from: NodeId, append: Append, out: &mut Outbox<'_>) {
+    /// Follows whoever leads this term, member or not: the configuration here may be old. Says
+    /// whether the message is to be looked at.
+    pub(crate) fn hear_leader(&mut self, from: NodeId, out: &mut Outbox<'_>) -> bool {
         match &mut self.role {
-            // Two leaders in one term: somebody breaks the protocol, and it is not worth a crash.
-            Role::Leader(_) => {
-                self.dropped.malformed += 1;
-                return;
-            }
             Role::Follower(Some(following)) if following.leader == from => {
                 following.heard = self.now;
                 self.election.restart(self.now);
             }
-            Role::Follower(Some(_)) => {
+            // Two leaders in one term: somebody breaks the protocol, and it is not worth a crash.
+            Role::Leader(_) | Role::Follower(Some(_)) => {
                 self.dropped.malformed += 1;
-                return;
+                return false;
             }
             _ => self.follow(self.hard_state.term, Some(from), out),
         }
-        if !self.log.contains(append.prev) {
+        self.heard_leader = self.now;
+        true
+    }
+
+    pub(crate) fn on_append(&mut self, from: NodeId, append: Append, out: &mut Outbox<'_>) {
+        if !self.hear_leader(from, out) {
+            return;
+        }
+        if !self.log.agrees_at(append.prev) {
             return self.reject_append(from, &append, out);
         }
-        match self.take_in(&append) {
+        match self.take_in(&append, out) {
             Ok(appended) => self.accept_append(from, &append, appended, out),
             Err(()) => return,
         }
@@ -40,8 +46,8 @@ impl Raft {
     /// Appends what the log does not have, and cuts what contradicts it, from the first
     /// contradiction on: a late message must not cut entries that were acknowledged since. Says
     /// whether the log changed, or `Err` if the message is to be ignored.
-    fn take_in(&mut self, append: &Append) -> Result<bool, ()> {
-        let new = append.entries.iter().find(|entry| !self.log.contains(entry.position()));
+    fn take_in(&mut self, append: &Append, out: &mut Outbox<'_>) -> Result<bool, ()> {
+        let new = append.entries.iter().find(|entry| !self.log.agrees_at(entry.position()));
         let Some(LogPosition { index: first, .. }) = new.map(crate::Entry::position) else {
             return Ok(false);
         };
@@ -59,6 +65,7 @@ impl Raft {
         }
         self.log.truncate(first);
         self.log.append(entries);
+        self.adopt_membership(out);
         Ok(true)
     }
 
@@ -72,18 +79,17 @@ impl Raft {
             (self.hard_state_ticket(), last.min(self.log.durable()))
         };
         let result = AppendResult::Accepted { last, durable };
-        self.send_after(
-            until,
-            to,
-            Body::AppendReply(AppendReply { sequence: append.sequence, result }),
-            out,
-        );
+        let needs_snapshot = self.needs_snapshot();
+        let reply = AppendReply { sequence: append.sequence, result, needs_snapshot };
+        self.send_after(until, to, Body::AppendReply(reply), out);
     }
 
     pub(crate) fn reject_append(&mut self, to: NodeId, append: &Append, out: &mut Outbox<'_>) {
         let prev = append.prev;
         let hint = self.log.last_at_most(LogPosition { index: prev.index.prev(), term: prev.term });
         let result = AppendResult::Rejected { prev: prev.index, hint };
-        self.send(to, Body::AppendReply(AppendReply { sequence: append.sequence, result }), out);
+        let needs_snapshot = self.needs_snapshot();
+        let reply = AppendReply { sequence: append.sequence, result, needs_snapshot };
+        self.send(to, Body::AppendReply(reply), out);
     }
 }

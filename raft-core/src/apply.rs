@@ -8,6 +8,7 @@ use crate::outbox::Outbox;
 use crate::output::Outcome;
 use crate::raft::Raft;
 use crate::role::Role;
+use crate::snapshot::Snapshot;
 
 /// How far the state machine is, and what is under way to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +18,12 @@ pub(crate) struct Applier {
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
     loading: bool,
+    /// The state machine is to be restored from this before anything else.
+    owed: Option<Snapshot>,
+    /// The snapshots that it is being restored from.
+    restoring: VecDeque<Snapshot>,
+    /// The host has lost its state and waits for a snapshot.
+    lost: bool,
 }
 
 /// Entries that were just read back, for the peers that wait for them.
@@ -26,14 +33,57 @@ pub(crate) struct Loaded {
 }
 
 impl Applier {
-    pub(crate) const fn new(applied: LogIndex) -> Self {
-        Self {
+    /// A state machine that has applied so much, or needs to be restored first.
+    pub(crate) fn new(applied: LogIndex, snapshot: Option<&Snapshot>) -> Self {
+        let mut applier = Self {
             applied,
             handed_out: applied,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             loading: false,
+            owed: None,
+            restoring: VecDeque::new(),
+            lost: false,
+        };
+        if let Some(snapshot) = snapshot.filter(|it| it.position.index > applied) {
+            applier.restore(snapshot.clone());
         }
+        applier
+    }
+
+    /// Everything goes on from this snapshot.
+    pub(crate) fn restore(&mut self, snapshot: Snapshot) {
+        self.handed_out = snapshot.position.index;
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.loading = false;
+        self.lost = false;
+        self.owed = Some(snapshot);
+    }
+
+    /// Nothing is applied any more until a snapshot comes.
+    pub(crate) fn lose(&mut self) {
+        self.applied = LogIndex::ZERO;
+        self.handed_out = LogIndex::ZERO;
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.loading = false;
+        self.owed = None;
+        self.restoring.clear();
+        self.lost = true;
+    }
+
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Whether there is something to hand out that no event will bring about.
+    pub(crate) const fn is_owed(&self) -> bool {
+        self.owed.is_some()
+    }
+
+    pub(crate) fn is_restoring(&self, snapshot: &Snapshot) -> bool {
+        self.owed.as_ref() == Some(snapshot) || self.restoring.contains(snapshot)
     }
 
     pub(crate) const fn applied(&self) -> LogIndex {
@@ -102,6 +152,13 @@ impl Raft {
 
     /// Hands committed entries to the state machine, in order, as far as the limit allows.
     pub(crate) fn hand_out(&mut self, out: &mut Outbox<'_>) {
+        if let Some(snapshot) = self.applier.owed.take() {
+            self.applier.restoring.push_back(snapshot.clone());
+            out.restore(snapshot);
+        }
+        if self.applier.lost {
+            return;
+        }
         let limit = self.config.max_applying_bytes;
         let through = self.applicable();
         while self.applier.handed_out < through
@@ -124,11 +181,14 @@ impl Raft {
 
     pub(crate) fn on_applied(&mut self, index: LogIndex, out: &mut Outbox<'_>) {
         let applier = &mut self.applier;
-        if index <= applier.applied || index > applier.handed_out {
+        // What was applied before a restoration counts for nothing.
+        let restored = applier.restoring.back().is_none_or(|it| it.position.index <= index);
+        if index <= applier.applied || index > applier.handed_out || !restored {
             self.dropped.stale += 1;
             return;
         }
         applier.applied = index;
+        applier.restoring.clear();
         while let Some((last, bytes)) = applier.in_flight.front()
             && *last <= index
         {

@@ -1,6 +1,5 @@
 //! What a node is told when it is made.
 
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use thiserror::Error;
@@ -15,23 +14,25 @@ use crate::ids::{LogIndex, NodeId, Term};
 /// use core::time::Duration;
 /// use raft_core::{Config, NodeId};
 ///
-/// let members = [1, 2, 3].map(NodeId::new);
 /// let seed = 0x5eed; // random, and another one at each start
-/// let config = Config::new(NodeId::new(1), members, seed)
+/// let config = Config::new(NodeId::new(1), seed)
 ///     .election_timeout(Duration::from_millis(500))
 ///     .heartbeat_interval(Duration::from_millis(50));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     pub(crate) id: NodeId,
-    pub(crate) voters: Vec<NodeId>,
-    pub(crate) learners: Vec<NodeId>,
     pub(crate) seed: u64,
     pub(crate) election_timeout: Duration,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) outcome_timeout: Duration,
     pub(crate) pre_vote: bool,
     pub(crate) check_quorum: bool,
+    pub(crate) read_leases: Option<u32>,
+    pub(crate) disk_timeout: Duration,
+    pub(crate) compaction_margin: u64,
+    pub(crate) max_snapshot_chunk_bytes: usize,
+    pub(crate) max_in_flight_snapshot_bytes: usize,
     pub(crate) max_append_bytes: usize,
     pub(crate) max_append_entries: usize,
     pub(crate) max_in_flight_messages: usize,
@@ -57,25 +58,28 @@ macro_rules! settings {
 }
 
 impl Config {
-    /// The settings of node `id` in a cluster whose voters are `voters`.
+    /// The settings of node `id`.
     ///
     /// `seed` is the node's only source of randomness: election timeouts come from it, and the
     /// numbers by which the node tells answers to its questions from answers to those of its life
     /// before a crash. **It must be a fresh random number at every start**; a node that starts
     /// twice with the same seed might serve a stale read.
     #[must_use]
-    pub fn new(id: NodeId, voters: impl IntoIterator<Item = NodeId>, seed: u64) -> Self {
+    pub fn new(id: NodeId, seed: u64) -> Self {
         const MIB: usize = 1 << 20;
         Self {
             id,
-            voters: voters.into_iter().collect(),
-            learners: Vec::new(),
             seed,
             election_timeout: Duration::from_millis(1000),
             heartbeat_interval: Duration::from_millis(100),
             outcome_timeout: Duration::from_millis(1000),
             pre_vote: true,
             check_quorum: true,
+            read_leases: None,
+            disk_timeout: Duration::from_secs(5),
+            compaction_margin: 4096,
+            max_snapshot_chunk_bytes: MIB / 4,
+            max_in_flight_snapshot_bytes: 4 * MIB,
             max_append_bytes: MIB,
             max_append_entries: 8192,
             max_in_flight_messages: 128,
@@ -90,11 +94,17 @@ impl Config {
         }
     }
 
-    /// Members that receive the log but are not counted in elections and commits (dissertation,
-    /// section 4.2.1). None by default.
+    /// Lets the leader answer reads without asking the others, for as long as it can be sure that
+    /// nobody else leads (dissertation, section 6.4.1). Off by default, because it trusts clocks:
+    /// `max_drift_ppm` says by how many millionths the clock of one node may run faster than that
+    /// of another. A clock that stands still while time passes, as that of a virtual machine that
+    /// is suspended, breaks the trust, and reads may then return old data.
+    ///
+    /// All nodes need the same setting and the same election timeout. A node that restarts takes no
+    /// part in elections for one election timeout. Needs [`check_quorum`](Config::check_quorum).
     #[must_use]
-    pub fn learners(mut self, learners: impl IntoIterator<Item = NodeId>) -> Self {
-        self.learners = learners.into_iter().collect();
+    pub const fn read_leases(mut self, max_drift_ppm: u32) -> Self {
+        self.read_leases = Some(max_drift_ppm);
         self
     }
 
@@ -120,6 +130,18 @@ impl Config {
         /// Default true. Without it a leader that is cut off believes in itself for ever, and its
         /// clients wait as long.
         check_quorum: bool,
+        /// How long a leader waits for its own disk before it steps down, and a node whose disk does
+        /// not answer does not campaign either. Default 5 s; make it longer than the longest pause
+        /// of a healthy disk.
+        disk_timeout: Duration,
+        /// How many entries before the newest snapshot stay in the log, so that followers which are
+        /// a little behind don't need the snapshot. Default 4,096.
+        compaction_margin: u64,
+        /// The size of one piece of a snapshot on its way to a follower, in bytes. Default 256 KiB.
+        max_snapshot_chunk_bytes: usize,
+        /// How many bytes of a snapshot may be on their way to one follower, up to its disk. Default
+        /// 4 MiB.
+        max_in_flight_snapshot_bytes: usize,
         /// The size of the entries in one `Append`, in bytes; a single larger entry still goes.
         /// Default 1 MiB. A link must carry frames of this size plus the largest command.
         max_append_bytes: usize,
@@ -145,8 +167,8 @@ impl Config {
         max_applying_bytes: usize,
         /// How many requests may wait for their answer on this node. Default 65,536.
         max_pending_requests: usize,
-        /// How many messages may wait for this node's disk. Those beyond it are dropped, as if the
-        /// network had lost them. At least the number of peers. Default 1,024.
+        /// How many messages may wait for this node's disk, besides one for each peer. Those beyond
+        /// it are dropped, as if the network had lost them. Default 1,024.
         max_held_messages: usize,
     }
 
@@ -154,12 +176,6 @@ impl Config {
     #[must_use]
     pub const fn id(&self) -> NodeId {
         self.id
-    }
-
-    /// The voters, in the order given.
-    #[must_use]
-    pub fn voters(&self) -> &[NodeId] {
-        &self.voters
     }
 
     /// How many requests may wait on this node, see
@@ -173,13 +189,19 @@ impl Config {
     /// the same settings must carry frames of this size.
     #[must_use]
     pub const fn max_message_bytes(&self) -> usize {
-        // The entries, of which the last may overshoot the limit, and room for everything else.
-        self.max_append_bytes.saturating_add(self.max_command_bytes).saturating_add(1024)
+        let content = if self.max_append_bytes > self.max_snapshot_chunk_bytes {
+            self.max_append_bytes
+        } else {
+            self.max_snapshot_chunk_bytes
+        };
+        // The last entry may overshoot the limit, and a configuration may come with a snapshot;
+        // both are bounded like a command. And there is room for everything else.
+        content.saturating_add(self.max_command_bytes).saturating_add(1024)
     }
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        self.check_members()?;
-        if self.election_timeout.is_zero() || self.heartbeat_interval.is_zero() {
+        let spans = [self.election_timeout, self.heartbeat_interval, self.disk_timeout];
+        if spans.iter().any(Duration::is_zero) {
             return Err(ConfigError::ZeroTimeout);
         }
         if self.heartbeat_interval > self.election_timeout / 2 {
@@ -188,8 +210,13 @@ impl Config {
                 election: self.election_timeout,
             });
         }
+        if self.read_leases.is_some() && !self.check_quorum {
+            return Err(ConfigError::LeaseWithoutQuorum);
+        }
         let limits = [
             ("max_append_bytes", self.max_append_bytes),
+            ("max_snapshot_chunk_bytes", self.max_snapshot_chunk_bytes),
+            ("max_in_flight_snapshot_bytes", self.max_in_flight_snapshot_bytes),
             ("max_append_entries", self.max_append_entries),
             ("max_in_flight_messages", self.max_in_flight_messages),
             ("max_in_flight_bytes", self.max_in_flight_bytes),
@@ -203,25 +230,6 @@ impl Config {
         if let Some((limit, _)) = limits.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::ZeroLimit { limit });
         }
-        let peers = self.voters.len() + self.learners.len() - 1;
-        if self.max_held_messages < peers {
-            return Err(ConfigError::HeldTooFew { held: self.max_held_messages, peers });
-        }
-        Ok(())
-    }
-
-    fn check_members(&self) -> Result<(), ConfigError> {
-        if self.voters.is_empty() {
-            return Err(ConfigError::NoVoters);
-        }
-        let mut members: Vec<NodeId> = self.voters.iter().chain(&self.learners).copied().collect();
-        members.sort_unstable();
-        if let Some(pair) = members.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(ConfigError::DuplicateMember { id: pair[0] });
-        }
-        if members.binary_search(&self.id).is_err() {
-            return Err(ConfigError::NotAMember { id: self.id });
-        }
         Ok(())
     }
 }
@@ -230,24 +238,13 @@ impl Config {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A cluster without voters can decide nothing. Name at least one.
-    #[error("the cluster has no voters")]
-    NoVoters,
-    /// The same id twice, or one id as voter and as learner. Name each member once.
-    #[error("member {id} is named twice")]
-    DuplicateMember {
-        /// The id.
-        id: NodeId,
-    },
-    /// The node itself is neither voter nor learner. Name it, or correct its id.
-    #[error("this node, {id}, is not a member of the cluster")]
-    NotAMember {
-        /// The node's id.
-        id: NodeId,
-    },
-    /// The election timeout or the heartbeat interval is zero.
-    #[error("the election timeout and the heartbeat interval must be longer than zero")]
+    /// The election timeout, the heartbeat interval or the disk timeout is zero.
+    #[error("election timeout, heartbeat interval and disk timeout must be longer than zero")]
     ZeroTimeout,
+    /// Leases rest on followers that ignore candidates while they hear a leader. Turn check-quorum
+    /// on, or leases off.
+    #[error("read leases need check-quorum")]
+    LeaseWithoutQuorum,
     /// Followers would campaign against a healthy leader. Make the heartbeat interval at most half
     /// of the election timeout.
     #[error("heartbeat interval {heartbeat:?} is more than half of election timeout {election:?}")]
@@ -263,15 +260,6 @@ pub enum ConfigError {
         /// The name of the setting.
         limit: &'static str,
     },
-    /// A candidate's requests for votes wait for its disk, one for each peer, and they don't fit.
-    /// Make `max_held_messages` at least the number of peers.
-    #[error("max_held_messages is {held}, which is less than the number of peers, {peers}")]
-    HeldTooFew {
-        /// The setting.
-        held: usize,
-        /// The number of other members.
-        peers: usize,
-    },
     /// The stored log contradicts itself, so the store is damaged or is not this node's. Don't run
     /// the node on it: it could break promises that it made before.
     #[error("the stored log is inconsistent: {0}")]
@@ -282,8 +270,8 @@ pub enum ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Inconsistency {
-    /// The list of terms does not ascend from index 1 to the last index.
-    #[error("the terms of the log don't ascend from index 1 to index {last}")]
+    /// The terms or the configurations of the log don't ascend from its first index to its last.
+    #[error("the terms or configurations of the log don't ascend up to index {last}")]
     Terms {
         /// The last index.
         last: LogIndex,
@@ -296,6 +284,12 @@ pub enum Inconsistency {
         log: Term,
         /// The term of the hard state.
         hard_state: Term,
+    },
+    /// The log begins behind a position that no snapshot covers: the snapshot was lost.
+    #[error("the log begins behind index {begin_after}, and there is no snapshot up to there")]
+    SnapshotMissing {
+        /// Where the log begins.
+        begin_after: LogIndex,
     },
     /// The state machine has applied more than the log holds: entries were lost.
     #[error("the state machine has applied index {applied}, but the log ends at {last}")]

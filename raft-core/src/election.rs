@@ -1,19 +1,23 @@
 //! Elections: pre-vote, vote, and the change from one role to another (paper, section 5.2;
 //! dissertation, sections 4.2.3 and 9.6).
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
+use crate::change::Change;
+use crate::control::{Asked, Controls, Origin};
 use crate::entry::{Entries, LogPosition, Payload};
 use crate::forward::{Forwards, SeenBatches};
 use crate::ids::{NodeId, Term};
-use crate::message::Body;
+use crate::lease::Lease;
+use crate::message::{Body, Control};
 use crate::outbox::Outbox;
 use crate::output::{Outcome, Refusal};
-use crate::progress::Progress;
 use crate::raft::Raft;
 use crate::reads::{FollowerReads, LeaderReads};
 use crate::role::{Candidate, Following, Leader, PreCandidate, Role};
+use crate::transfer::Transfer;
 
 impl Raft {
     /// Becomes a follower in `term`, of `leader` if it is known.
@@ -30,7 +34,9 @@ impl Raft {
             heard: self.now,
             reads: FollowerReads::default(),
             forwards: Forwards::default(),
+            controls: Controls::default(),
         }));
+        self.finish_handovers(out);
         if new_term || !was_follower {
             self.draw_election_span();
         }
@@ -44,7 +50,7 @@ impl Raft {
     }
 
     /// Leaves the current role and sees to the requests that depended on it.
-    fn retire(&mut self, out: &mut Outbox<'_>) {
+    pub(crate) fn retire(&mut self, out: &mut Outbox<'_>) {
         let give_up = self.now.plus(self.config.outcome_timeout);
         match core::mem::replace(&mut self.role, Role::Follower(None)) {
             Role::Follower(Some(following)) => {
@@ -53,6 +59,11 @@ impl Raft {
                 }
                 for request in following.reads.into_requests() {
                     self.refuse(request, Refusal::NoLeader, out);
+                }
+                for (request, control) in following.controls.into_requests() {
+                    let is_transfer = matches!(control, Control::TransferLeadership { .. });
+                    let origin = Some(Origin::Local(request));
+                    self.leave_control(following.leader, origin, is_transfer, out);
                 }
                 // The answer to a question to this leader must not pass for that to a later one.
                 self.read_sequence += 1;
@@ -66,6 +77,11 @@ impl Raft {
                 for request in leader.reads.into_requests() {
                     self.refuse(request, Refusal::NoLeader, out);
                 }
+                let id = self.config.id;
+                let change = leader.change.map(Change::into_origin);
+                self.leave_control(id, change, false, out);
+                let transfer = leader.transfer.and_then(Transfer::into_origin);
+                self.leave_control(id, transfer, true, out);
             }
             Role::PreCandidate(_) | Role::Candidate(_) => {
                 // The campaign is over, and the log that its questions speak of may be cut now.
@@ -82,7 +98,16 @@ impl Raft {
 
     /// Whether this node takes part in elections as a candidate.
     pub(crate) fn may_campaign(&self) -> bool {
-        self.membership.is_voter(self.config.id) && self.hard_state.term.next().is_some()
+        self.counts_as_voter() && !self.disk_hangs() && self.hard_state.term.next().is_some()
+    }
+
+    /// A voter, or one until a change that may not be committed: it may have the only log with which
+    /// that change can be finished.
+    fn counts_as_voter(&self) -> bool {
+        let id = self.config.id;
+        let (index, membership) = self.log.membership();
+        let before = self.log.membership_at(index.prev()).filter(|_| index > self.commit);
+        membership.is_voter(id) || before.is_some_and(|(_, members)| members.is_voter(id))
     }
 
     /// The leader is silent: try to become the leader, or at least stop believing in it.
@@ -102,7 +127,7 @@ impl Raft {
         let id = self.config.id;
         let alone = self.membership.is_majority(|voter| voter == id);
         if !self.config.pre_vote || alone {
-            return self.stand_for_election(out);
+            return self.stand_for_election(false, out);
         }
         self.role = Role::PreCandidate(PreCandidate { granted: BTreeSet::from([id]) });
         let last = self.log.last_position();
@@ -118,7 +143,7 @@ impl Raft {
 
     /// Enters the next term as a candidate. Nothing of it leaves the node before term and vote are
     /// durable; the log is durable with them, because writes are durable in order.
-    fn stand_for_election(&mut self, out: &mut Outbox<'_>) {
+    pub(crate) fn stand_for_election(&mut self, transfer: bool, out: &mut Outbox<'_>) {
         let Some(term) = self.hard_state.term.next() else { return };
         self.election.restart(self.now);
         self.draw_election_span();
@@ -126,20 +151,21 @@ impl Raft {
         let own_vote = self.hard_state_ticket();
         self.role = Role::Candidate(Candidate { granted: BTreeSet::new(), own_vote });
         let last = self.log.last_position();
-        self.ask_voters(&Body::Vote { last }, out);
+        self.ask_voters(&Body::Vote { last, transfer }, out);
     }
 
     /// Whether this node has heard from a leader within an election timeout, or is one.
     pub(crate) fn hears_leader_other_than(&self, candidate: NodeId) -> bool {
-        self.config.check_quorum
-            && match &self.role {
-                Role::Leader(_) => true,
-                Role::Follower(Some(following)) => {
-                    following.leader != candidate
-                        && self.now < following.heard.plus(self.config.election_timeout)
+        self.owes_lease()
+            || self.config.check_quorum
+                && match &self.role {
+                    Role::Leader(_) => true,
+                    Role::Follower(Some(following)) => {
+                        following.leader != candidate
+                            && self.now < following.heard.plus(self.config.election_timeout)
+                    }
+                    _ => false,
                 }
-                _ => false,
-            }
     }
 
     /// A pre-vote changes nothing here, and its answer promises nothing.
@@ -155,7 +181,7 @@ impl Raft {
         if granted && self.membership.is_voter(from) {
             candidate.granted.insert(from);
             if self.membership.is_majority(|voter| candidate.granted.contains(&voter)) {
-                self.stand_for_election(out);
+                self.stand_for_election(false, out);
             }
         }
     }
@@ -163,8 +189,16 @@ impl Raft {
     /// Votes once a term, for a candidate whose log holds everything that can be committed (paper,
     /// section 5.4.1). The same candidate may ask again. Candidates that this node does not know as
     /// voters count too: their configuration may be newer.
-    pub(crate) fn on_vote(&mut self, from: NodeId, last: LogPosition, out: &mut Outbox<'_>) {
-        let free = self.hard_state.vote.is_none() && self.leader().is_none();
+    pub(crate) fn on_vote(
+        &mut self,
+        from: NodeId,
+        last: LogPosition,
+        transfer: bool,
+        out: &mut Outbox<'_>,
+    ) {
+        let free = self.hard_state.vote.is_none()
+            && self.leader().is_none()
+            && (transfer || !self.owes_lease());
         let granted = (free || self.hard_state.vote == Some(from))
             && last.at_least_as_up_to_date_as(self.log.last_position());
         if granted {
@@ -208,11 +242,13 @@ impl Raft {
     }
 
     fn lead(&mut self, out: &mut Outbox<'_>) {
+        self.abandon_receiving(out);
         let last = self.log.last();
-        let peers = self.membership.peers_of(self.config.id);
-        self.role = Role::Leader(Leader {
+        let mut lease = Lease::default();
+        lease.begin_round(0, self.now);
+        self.role = Role::Leader(Box::new(Leader {
             term_start: last.next(),
-            peers: peers.map(|id| Progress::new(id, last, self.now)).collect(),
+            peers: self.peers_to_lead(last),
             pending: VecDeque::new(),
             uncommitted_bytes: 0,
             next_heartbeat: self.now.plus(self.config.heartbeat_interval),
@@ -220,7 +256,13 @@ impl Raft {
             sequence: 0,
             reads: LeaderReads::default(),
             seen: SeenBatches::default(),
-        });
+            asked: Asked::default(),
+            change: None,
+            transfer: None,
+            next_preference: self.now.plus(self.config.election_timeout),
+            lease,
+        }));
+        self.finish_handovers(out);
         let noop = alloc::vec![Payload::Noop];
         self.log.append(Entries::of_term(self.hard_state.term, last.next(), noop));
         self.advance_commit(out);

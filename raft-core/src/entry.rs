@@ -9,6 +9,7 @@ use core::{fmt, mem};
 use bytes::Bytes;
 
 use crate::ids::{LogIndex, NodeId, Term, Ticket};
+use crate::membership::Membership;
 
 /// The index and the term of an entry. Two logs that hold the same position hold the same entries
 /// up to it (the log matching property; paper, section 5.3). The default is the place before the
@@ -39,6 +40,9 @@ pub enum Payload {
     Noop,
     /// A command for the state machine, opaque to the core.
     Command(Bytes),
+    /// The members from here on: a configuration is in force on a node as soon as it is in its log
+    /// (dissertation, section 4.1).
+    Membership(Arc<Membership>),
 }
 
 /// One entry of the log.
@@ -66,6 +70,7 @@ impl Entry {
             + match &self.payload {
                 Payload::Noop => 0,
                 Payload::Command(command) => command.len(),
+                Payload::Membership(membership) => membership.size(),
             }
     }
 }
@@ -187,10 +192,11 @@ pub struct HardState {
 /// One atomic unit of durable writing: after a crash all of it is there, or nothing of it.
 ///
 /// To carry it out: replace the hard state if there is one; remove the entries at
-/// `truncate_from` and later if it is set; append `entries`, which then begin right behind
-/// the last entry. Make all of that durable, together with every write before it, and answer
-/// with [`Event::Persisted`](crate::Event::Persisted) and the ticket. Writes may be synced together
-/// and only the newest ticket answered.
+/// `truncate_from` and later if it is set; remove the entries up to `begin_after` if it is set, and
+/// remember that position; append `entries`, which then begin right behind the last entry. Make
+/// all of that durable, together with every write before it, and answer with
+/// [`Event::Persisted`](crate::Event::Persisted) and the ticket. Writes may be synced together and
+/// only the newest ticket answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Write {
     /// Names this write, and all before it.
@@ -199,6 +205,10 @@ pub struct Write {
     pub hard_state: Option<HardState>,
     /// Entries at this index and later are replaced.
     pub truncate_from: Option<LogIndex>,
+    /// The log begins behind this position from now on: a snapshot covers everything up to it. A
+    /// log that does not reach it is empty then, and goes on behind it. The space may be freed at
+    /// any later time.
+    pub begin_after: Option<LogPosition>,
     /// The entries to append.
     pub entries: Entries,
 }

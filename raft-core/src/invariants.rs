@@ -1,6 +1,8 @@
 //! What must be true of a node after every step.
 
+use crate::ids::LogIndex;
 use crate::raft::Raft;
+use crate::receiving::Receiving;
 use crate::role::Role;
 
 impl Raft {
@@ -23,10 +25,25 @@ impl Raft {
         if self.held.iter().any(|held| held.until <= self.log.durable_ticket()) {
             return Err("a held message waits for something that is not yet durable");
         }
-        if self.held.len() > self.config.max_held_messages {
+        if self.held.len() > self.held_limit() {
             return Err("held messages are within their limit");
         }
+        self.check_snapshots()?;
         self.check_role()
+    }
+
+    fn check_snapshots(&self) -> Result<(), &'static str> {
+        let newest = self.snapshot.as_ref().map_or(LogIndex::ZERO, |it| it.position.index);
+        if self.log.base().index > newest {
+            return Err("what is compacted is covered by a snapshot");
+        }
+        if newest > self.commit {
+            return Err("a snapshot holds committed entries only");
+        }
+        if self.log.membership().1 != &self.membership {
+            return Err("the configuration in force is the newest of the log");
+        }
+        self.receiving.as_ref().map_or(Ok(()), Receiving::check)
     }
 
     fn check_role(&self) -> Result<(), &'static str> {
@@ -52,7 +69,8 @@ impl Raft {
                 {
                     return Err("pending proposals lie between commit and last index");
                 }
-                leader.peers.iter().try_for_each(|peer| peer.check(self.log.last()))
+                let (base, last) = (self.log.base().index, self.log.last());
+                leader.peers.iter().try_for_each(|peer| peer.check(base, last))
             }
         }
     }

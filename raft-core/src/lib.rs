@@ -14,7 +14,8 @@
 //!             │    ├── Persisted ◄── disk ◄──────────── Persist(write)         │
 //!             │    ├── Loaded    ◄── disk ◄──────────── Load{..}               │
 //!             │    ├── Receive   ◄── network ◄───────── Send(message)          │
-//!             │    ├── Applied   ◄── state machine ◄─── Apply(entries)         │
+//!             │    ├── Applied   ◄── state machine ◄─── Apply(..), Restore(..) │
+//!             │    ├── Snapshot… ◄── snapshots ◄─────── ReadSnapshot{..}, …    │
 //!             │    └── Wake      ◄── timer  ◄────────── deadline()             │
 //!             └────────────────────────────────────────────────────────────────┘
 //! ```
@@ -23,17 +24,53 @@
 //!
 //! 1. Call [`step`](Raft::step) from one place at a time: one loop owns the node. A late or repeated
 //!    message, completion or wake-up is harmless.
-//! 2. Carry out every output. [`Output::Persist`]s are made durable in the order of their tickets
-//!    and [`Output::Apply`]s are applied in order; beyond these two orders everything may run at
-//!    once, and an [`Output::Send`] may be lost.
+//! 2. Carry out every output. [`Output::Persist`]s are made durable in the order of their tickets,
+//!    [`Output::Apply`]s and [`Output::Restore`]s reach the state machine in order, and
+//!    [`Output::WriteSnapshot`]s and [`Output::DropSnapshot`]s the store in order; beyond these orders everything may run at once, and an
+//!    [`Output::Send`] may be lost.
 //! 3. Between steps wait for the next input or the [`deadline`](Raft::deadline), whichever comes
 //!    first. Being early is harmless; being late costs availability, never safety.
 //! 4. When a write fails, stop the node. There is no event for it: after a failed sync nobody knows
 //!    what is on the disk. The same goes for a load that fails and for a state machine that can't
 //!    apply.
 //!
-//! And at the start: a fresh random seed, the log as the last life of the node left it, and an id
-//! that nobody else ever had.
+//! And at the start: a fresh random seed, log and snapshot as the last life of the node left them,
+//! and an id that nobody else ever had.
+//!
+//! # The life of a cluster
+//!
+//! A cluster is *founded* by some nodes that are all given the same [`Membership`], see
+//! [`Restored::founding`]. From then on the members are in the log. A node that comes later starts
+//! blank, with [`Restored::default`], and waits; [`Event::ChangeMembership`] at any node adds it. The
+//! request names the members as they shall be, whatever the difference is: the leader brings new
+//! voters up to date as learners, goes through a joint configuration, and answers when the change is
+//! committed. [`Notice::Membership`] tells the host whom to connect to. A node that is not a member
+//! any more finds itself missing there; stop it then. Members are named by ids that are never used
+//! again: a node that has lost its disk comes back as a new member, because it has forgotten its
+//! votes.
+//!
+//! [`Event::TransferLeadership`] lets another node lead, before a planned stop for instance.
+//! [`Membership::prefer`] names nodes that shall lead if they can. A leader steps down by itself when
+//! it hears of no majority, or when its own disk does not answer.
+//!
+//! # Snapshots
+//!
+//! A log that is never cut grows for ever. When the host finds that it is time, it
+//!
+//! 1. freezes the state of its state machine, which has applied some index,
+//! 2. asks [`Raft::describe_snapshot`] what the log says of that index,
+//! 3. writes the state to its disk, with the description, under a name that a crash can't leave
+//!    half written, while everything else goes on,
+//! 4. says [`Event::SnapshotTaken`].
+//!
+//! The core then drops entries, but for [`compaction_margin`](Config::compaction_margin), and when a
+//! follower needs what is gone, it sends the snapshot by itself: it asks the host for pieces with
+//! [`Output::ReadSnapshot`], and on the other side gives them to the host with
+//! [`Output::WriteSnapshot`]. When the last piece is durable there, [`Output::Restore`] tells the
+//! state machine to go on from it. There is nothing to report and nothing to time: losses, slow
+//! disks, new leaders and newer snapshots are the core's business. [`Output::DropSnapshot`] says when
+//! the space of a snapshot can be freed. In a cluster whose hosts keep no snapshots nobody ever says
+//! that one was taken, and none of these four outputs ever comes.
 //!
 //! # What it gets in return
 //!
@@ -57,14 +94,15 @@
 //! ```
 //! use std::collections::VecDeque;
 //! use raft_core::{
-//!     Config, Event, Instant, NodeId, Notice, Outcome, Output, Payload, Proposal, Raft, RequestId,
-//!     Restored, RoleKind,
+//!     Config, Event, Instant, Membership, NodeId, Notice, Outcome, Output, Payload, Proposal, Raft,
+//!     RequestId, Restored, RoleKind,
 //! };
 //!
 //! let id = NodeId::new(1);
 //! let seed = 0x5eed; // random, and another one at each start
-//! let config = Config::new(id, [id], seed);
-//! let mut raft = Raft::new(config, Restored::default(), Instant::ORIGIN)?;
+//! let config = Config::new(id, seed);
+//! let founders = Membership::of_voters([id]);
+//! let mut raft = Raft::new(config, Restored::founding(founders), Instant::ORIGIN)?;
 //!
 //! let election = raft.deadline().expect("a follower waits for something");
 //! let command = Proposal { request: RequestId::new(1), command: "x = 1".into() };
@@ -86,11 +124,11 @@
 //!                 }
 //!             }
 //!             Output::Done { outcome, .. } => assert!(matches!(outcome, Outcome::Committed { .. })),
-//!             Output::Notice(Notice::Role { role: RoleKind::Leader, .. }) => {
+//!             Output::Notice(Notice::Leadership { role: RoleKind::Leader, .. }) => {
 //!                 inbox.extend(proposal.take().map(|it| Event::Propose(vec![it]).at(now)));
 //!             }
 //!             Output::Notice(_) => {}
-//!             Output::Send(_) | Output::Load { .. } => unreachable!("alone, and with a short log"),
+//!             _ => unreachable!("nobody to talk to, a short log, and no snapshots"),
 //!         }
 //!     }
 //! }
@@ -111,13 +149,17 @@ extern crate alloc;
 
 mod append;
 mod apply;
+mod change;
+mod compaction;
 mod config;
+mod control;
 mod election;
 mod entry;
 mod event;
 mod forward;
 mod ids;
 mod invariants;
+mod lease;
 mod log;
 mod membership;
 mod message;
@@ -127,23 +169,32 @@ mod progress;
 mod raft;
 mod random;
 mod reads;
+mod receiving;
 mod replication;
 mod requests;
 mod restored;
 mod role;
+mod sending;
+mod snapshot;
 mod status;
 mod time;
 mod timers;
+mod transfer;
 mod wire;
 
 pub use config::{Config, ConfigError, Inconsistency};
 pub use entry::{Entries, Entry, HardState, LogPosition, Payload, TermStart, Write};
 pub use event::{Event, Input, Proposal};
 pub use ids::{LogIndex, NodeId, RequestId, Term, Ticket};
-pub use message::{Append, AppendReply, AppendResult, BatchId, Body, Message};
-pub use output::{Notice, Outcome, Output, Refusal, RoleKind};
+pub use membership::Membership;
+pub use message::{
+    Append, AppendReply, AppendResult, BatchId, Body, Control, ControlResult, Message,
+    SnapshotChunk, SnapshotReply,
+};
+pub use output::{Notice, Outcome, Output, Refusal, RoleKind, SnapshotPiece};
 pub use raft::Raft;
 pub use restored::{Restored, StoredLog};
+pub use snapshot::Snapshot;
 pub use status::{Dropped, PeerStatus, Status};
 pub use time::Instant;
 pub use wire::{DecodeError, WIRE_VERSION};

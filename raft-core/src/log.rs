@@ -1,13 +1,17 @@
 //! The log: the terms of all of it, the newest entries themselves, and what of it is durable.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use crate::config::Inconsistency;
-use crate::entry::{Entries, HardState, LogPosition, TermStart, Write};
+use crate::entry::{Entries, HardState, LogPosition, Payload, TermStart, Write};
 use crate::ids::{LogIndex, Term, Ticket};
+use crate::membership::Membership;
 use crate::restored::StoredLog;
+use crate::snapshot::Snapshot;
+use crate::time::Instant;
 
 /// A log of which only a bounded tail is in memory.
 ///
@@ -15,7 +19,13 @@ use crate::restored::StoredLog;
 /// the protocol is answered at once, and only payloads ever have to be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Log {
+    /// The entries up to here are compacted away. They were committed.
+    base: LogPosition,
+    /// `base` has changed since the last write.
+    base_changed: bool,
     terms: Vec<TermStart>,
+    /// The configurations of the log, ascending, behind one for what is older.
+    memberships: Vec<(LogIndex, Arc<Membership>)>,
     last: LogIndex,
     tail: VecDeque<Cached>,
     tail_bytes: usize,
@@ -27,6 +37,8 @@ pub(crate) struct Log {
     durable: LogIndex,
     newest_ticket: Ticket,
     durable_ticket: Ticket,
+    /// When the disk last completed a write.
+    disk_answered: Instant,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,30 +55,38 @@ struct InFlight {
     ticket: Ticket,
     last: LogIndex,
     bytes: usize,
+    since: Instant,
 }
 
 /// A log that begins below this never gets to the largest index in the time of this world.
-const HIGHEST_RESTORED: LogIndex = LogIndex::MAX.half();
+pub(crate) const HIGHEST_BASE: LogIndex = LogIndex::MAX.half();
 
 impl Log {
-    pub(crate) fn restore(stored: StoredLog) -> Result<Self, Inconsistency> {
-        let StoredLog { hard_state, terms, last } = stored;
-        let ascends = terms
-            .windows(2)
-            .all(|pair| pair[0].first < pair[1].first && pair[0].term < pair[1].term);
-        let begins = terms.first().map_or(last == LogIndex::ZERO, |start| {
-            start.first == LogIndex::ZERO.next() && start.term > Term::ZERO
-        });
-        let ends = terms.last().is_none_or(|start| start.first <= last && last < HIGHEST_RESTORED);
-        if !(ascends && begins && ends) {
-            return Err(Inconsistency::Terms { last });
+    /// The log as the store and the newest snapshot describe it.
+    ///
+    /// A snapshot that came from a leader may be durable when the write is lost that was to make
+    /// room for it. Then the log is behind it or contradicts it, and is dropped here: the snapshot
+    /// holds committed entries.
+    pub(crate) fn restore(
+        stored: StoredLog,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<Self, Inconsistency> {
+        check_stored(&stored)?;
+        let StoredLog { begin_after, terms, last, memberships, .. } = stored;
+        let covered = snapshot.map(|snapshot| snapshot.position).unwrap_or_default();
+        // Both are committed, so the one that reaches further is of no earlier term.
+        let follows = covered.index > begin_after.index && covered.term >= begin_after.term;
+        if !follows && covered != begin_after {
+            return Err(Inconsistency::SnapshotMissing { begin_after: begin_after.index });
         }
-        let log = terms.last().map_or(Term::ZERO, |start| start.term);
-        if log > hard_state.term || hard_state.term >= Term::MAX {
-            return Err(Inconsistency::TermAhead { log, hard_state: hard_state.term });
-        }
-        Ok(Self {
+        let older = snapshot.map(|snapshot| (snapshot.position.index, snapshot.membership.clone()));
+        let older = older.unwrap_or_default();
+        let newer = memberships.into_iter().filter(|(index, _)| *index > older.0);
+        let mut log = Self {
+            base: begin_after,
+            base_changed: false,
             terms,
+            memberships: [older.clone()].into_iter().chain(newer).collect(),
             last,
             tail: VecDeque::new(),
             tail_bytes: 0,
@@ -78,7 +98,19 @@ impl Log {
             durable: last,
             newest_ticket: Ticket::default(),
             durable_ticket: Ticket::default(),
-        })
+            disk_answered: Instant::ORIGIN,
+        };
+        if let Some(snapshot) = snapshot
+            && log.term_at(snapshot.position.index) != Some(snapshot.position.term)
+        {
+            log.install(snapshot);
+        }
+        Ok(log)
+    }
+
+    /// The place before the first entry.
+    pub(crate) const fn base(&self) -> LogPosition {
+        self.base
     }
 
     pub(crate) const fn last(&self) -> LogIndex {
@@ -105,29 +137,35 @@ impl Log {
     pub(crate) fn last_position(&self) -> LogPosition {
         LogPosition {
             index: self.last,
-            term: self.terms.last().map_or(Term::ZERO, |start| start.term),
+            term: self.terms.last().map_or(self.base.term, |start| start.term),
         }
     }
 
-    /// The term of the entry at `index`; term zero for the place before the first entry; `None`
-    /// beyond the end.
+    /// The term of the entry at `index`, or of the place before the first entry; `None` beyond the
+    /// end and for what is compacted.
     pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
-        if index > self.last {
+        if index > self.last || index < self.base.index {
             return None;
         }
         let starts = match self.terms.last() {
             Some(newest) if newest.first <= index => return Some(newest.term),
             _ => self.terms.partition_point(|start| start.first <= index),
         };
-        Some(starts.checked_sub(1).map_or(Term::ZERO, |at| self.terms[at].term))
+        Some(starts.checked_sub(1).map_or(self.base.term, |at| self.terms[at].term))
     }
 
     pub(crate) fn contains(&self, position: LogPosition) -> bool {
         self.term_at(position.index) == Some(position.term)
     }
 
+    /// Whether a leader's log agrees with this one at `position`. All agree on what is compacted,
+    /// because it was committed.
+    pub(crate) fn agrees_at(&self, position: LogPosition) -> bool {
+        position.index < self.base.index || self.contains(position)
+    }
+
     /// The last position that is at or before `limit` in both index and term: where a log that
-    /// has `limit` may still agree with this one.
+    /// has `limit` may still agree with this one. The default if that is compacted.
     pub(crate) fn last_at_most(&self, limit: LogPosition) -> LogPosition {
         let mut index = self.last.min(limit.index);
         let starts = self.terms.partition_point(|start| start.first <= index);
@@ -137,7 +175,22 @@ impl Log {
             }
             index = start.first.prev();
         }
-        LogPosition::default()
+        let base = self.base;
+        let reached = base.index <= limit.index && base.term <= limit.term;
+        if reached { base } else { LogPosition::default() }
+    }
+
+    /// The configuration in force: the newest of the log.
+    pub(crate) fn membership(&self) -> (LogIndex, &Arc<Membership>) {
+        self.membership_at(self.last).unwrap_or((self.base.index, &self.memberships[0].1))
+    }
+
+    /// The configuration in force at an index, with the index of its entry; `None` if that is
+    /// compacted.
+    pub(crate) fn membership_at(&self, index: LogIndex) -> Option<(LogIndex, &Arc<Membership>)> {
+        let after = self.memberships.partition_point(|(first, _)| *first <= index);
+        let (first, membership) = self.memberships.get(after.checked_sub(1)?)?;
+        Some((*first, membership))
     }
 
     /// Puts entries behind the last one. The caller has made sure that they follow it.
@@ -148,6 +201,9 @@ impl Log {
         for entry in entries.iter() {
             if self.terms.last().is_none_or(|start| start.term < entry.term) {
                 self.terms.push(TermStart { first: entry.index, term: entry.term });
+            }
+            if let Payload::Membership(membership) = &entry.payload {
+                self.memberships.push((entry.index, membership.clone()));
             }
         }
         let bytes = entries.size();
@@ -178,6 +234,9 @@ impl Log {
             break;
         }
         self.terms.truncate(self.terms.partition_point(|start| start.first <= keep));
+        let kept = self.memberships.partition_point(|(first, _)| *first <= keep);
+        // The first one is committed, like everything that was compacted.
+        self.memberships.truncate(kept.max(1));
         self.last = keep;
         self.durable = self.durable.min(keep);
         for write in &mut self.in_flight {
@@ -188,6 +247,52 @@ impl Log {
             self.truncate_from = Some(from);
         }
         self.unwritten_bytes = self.runs(self.written.next()).map(|run| run.size()).sum();
+    }
+
+    /// Forgets the entries up to `to`, which are covered by a snapshot.
+    pub(crate) fn compact(&mut self, to: LogIndex) {
+        let Some(term) = self.term_at(to) else { return };
+        if to <= self.base.index || to > self.durable {
+            return;
+        }
+        self.base = LogPosition { index: to, term };
+        self.base_changed = true;
+        let first = to.next();
+        let past = self.terms.partition_point(|start| start.first <= first);
+        self.terms.drain(..past.saturating_sub(1));
+        match self.terms.first_mut() {
+            Some(_) if to == self.last => self.terms.clear(),
+            Some(start) => start.first = start.first.max(first),
+            None => {}
+        }
+        let past = self.memberships.partition_point(|(first, _)| *first <= to);
+        self.memberships.drain(..past.saturating_sub(1));
+        while let Some(run) = self.tail.front()
+            && run.entries.last().is_none_or(|entry| entry.index <= to)
+        {
+            self.tail_bytes -= run.bytes;
+            self.tail.pop_front();
+        }
+    }
+
+    /// Replaces the whole log by a snapshot, which is on this node's disk already: what the
+    /// snapshot covers is durable, even if the write that makes room for it is lost.
+    pub(crate) fn install(&mut self, snapshot: &Snapshot) {
+        let index = snapshot.position.index;
+        self.base = snapshot.position;
+        self.base_changed = true;
+        self.terms.clear();
+        self.memberships = alloc::vec![(index, snapshot.membership.clone())];
+        self.last = index;
+        self.tail.clear();
+        self.tail_bytes = 0;
+        self.written = index;
+        self.truncate_from = Some(index.next());
+        self.unwritten_bytes = 0;
+        for write in &mut self.in_flight {
+            write.last = index;
+        }
+        self.durable = index;
     }
 
     /// The runs in memory that hold entries from `from` on.
@@ -234,8 +339,13 @@ impl Log {
 
     /// The write that this step owes to the disk: what was appended and cut since the last one,
     /// and `hard_state` if it changed.
-    pub(crate) fn take_write(&mut self, hard_state: Option<HardState>) -> Option<Write> {
-        let nothing_new = self.written == self.last && self.truncate_from.is_none();
+    pub(crate) fn take_write(
+        &mut self,
+        hard_state: Option<HardState>,
+        now: Instant,
+    ) -> Option<Write> {
+        let nothing_new =
+            self.written == self.last && self.truncate_from.is_none() && !self.base_changed;
         if hard_state.is_none() && nothing_new {
             return None;
         }
@@ -248,10 +358,22 @@ impl Log {
         self.newest_ticket = self.newest_ticket.next();
         let bytes = core::mem::take(&mut self.unwritten_bytes);
         self.in_flight_bytes += bytes;
-        self.in_flight.push_back(InFlight { ticket: self.newest_ticket, last: self.last, bytes });
+        let (ticket, last) = (self.newest_ticket, self.last);
+        self.in_flight.push_back(InFlight { ticket, last, bytes, since: now });
         self.written = self.last;
         let truncate_from = self.truncate_from.take();
-        Some(Write { ticket: self.newest_ticket, hard_state, truncate_from, entries })
+        let begin_after = core::mem::take(&mut self.base_changed).then_some(self.base);
+        Some(Write { ticket: self.newest_ticket, hard_state, truncate_from, begin_after, entries })
+    }
+
+    /// Since when the disk has completed nothing although there is something to complete.
+    pub(crate) fn waits_since(&self) -> Option<Instant> {
+        self.in_flight.front().map(|write| write.since.max(self.disk_answered))
+    }
+
+    /// How many writes the disk has not acknowledged.
+    pub(crate) fn writes_in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
     /// The ticket that a change made in this step will be durable with.
@@ -260,11 +382,12 @@ impl Log {
     }
 
     /// Takes note of a completed write; false if the ticket says nothing new or was never minted.
-    pub(crate) fn persisted(&mut self, ticket: Ticket) -> bool {
+    pub(crate) fn persisted(&mut self, ticket: Ticket, now: Instant) -> bool {
         if ticket <= self.durable_ticket || ticket > self.newest_ticket {
             return false;
         }
         self.durable_ticket = ticket;
+        self.disk_answered = now;
         while let Some(write) = self.in_flight.front() {
             if write.ticket > ticket {
                 break;
@@ -298,6 +421,16 @@ impl Log {
         if self.durable > self.written || self.written > self.last {
             return Err("durable <= written <= last index");
         }
+        if self.base.index > self.durable {
+            return Err("what is compacted was durable");
+        }
+        let begins = self.terms.first().is_none_or(|start| start.first > self.base.index);
+        if !begins || self.terms.is_empty() != (self.base.index == self.last) {
+            return Err("the terms are those of the entries");
+        }
+        if self.memberships.iter().skip(1).any(|(index, _)| *index <= self.base.index) {
+            return Err("configurations that are compacted, but for the one in force then");
+        }
         if self.in_flight_bytes != self.in_flight.iter().map(|write| write.bytes).sum::<usize>() {
             return Err("bytes in flight to the disk equal their recomputation");
         }
@@ -313,7 +446,7 @@ impl Log {
             let (Some(first), Some(last)) = (run.entries.first(), run.entries.last()) else {
                 return Err("no empty run in the tail");
             };
-            if last.index.next() != next || !self.contains(first.position()) {
+            if last.index.next() != next || !self.agrees_at(first.position()) {
                 return Err(
                     "the tail is contiguous, ends at the last index and has the log's terms",
                 );
@@ -325,6 +458,30 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// Whether what a store says makes sense.
+fn check_stored(stored: &StoredLog) -> Result<(), Inconsistency> {
+    let StoredLog { hard_state, begin_after, terms, last, memberships } = stored;
+    let ascends =
+        terms.windows(2).all(|pair| pair[0].first < pair[1].first && pair[0].term < pair[1].term);
+    let begins = terms.first().map_or(*last == begin_after.index, |start| {
+        start.first == begin_after.index.next()
+            && start.term >= begin_after.term
+            && start.term > Term::ZERO
+    });
+    let ends = terms.last().is_none_or(|start| start.first <= *last) && *last < HIGHEST_BASE;
+    let of_entries =
+        memberships.iter().all(|(index, members)| *index <= *last && !members.is_empty());
+    let sorted = memberships.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    if !(ascends && begins && ends && of_entries && sorted) {
+        return Err(Inconsistency::Terms { last: *last });
+    }
+    let log = terms.last().map_or(begin_after.term, |start| start.term);
+    if log > hard_state.term || hard_state.term >= Term::MAX {
+        return Err(Inconsistency::TermAhead { log, hard_state: hard_state.term });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

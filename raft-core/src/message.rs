@@ -1,11 +1,15 @@
 //! What nodes say to each other.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use crate::entry::{Entries, LogPosition};
 use crate::ids::{LogIndex, NodeId, Term};
+use crate::membership::Membership;
+use crate::output::{Outcome, Refusal};
+use crate::snapshot::Snapshot;
 
 /// A message between two nodes. It may be lost, delayed, repeated or overtaken on its way; the
 /// protocol copes with all of that.
@@ -40,6 +44,9 @@ pub enum Body {
     Vote {
         /// Where the candidate's log ends.
         last: LogPosition,
+        /// The leader itself asked for this election, so that hearing the leader is no reason to
+        /// refuse (dissertation, sections 3.10 and 4.2.3).
+        transfer: bool,
     },
     /// The answer to `Vote`.
     VoteReply {
@@ -62,8 +69,8 @@ pub enum Body {
         /// Which batch.
         batch: BatchId,
         /// The index of its first command in the log of the leader (in the term of this message),
-        /// the others follow it; or `None` when the leader is overloaded and appended nothing.
-        first: Option<LogIndex>,
+        /// the others follow it; or why the leader appended nothing of it.
+        result: Result<LogIndex, Refusal>,
     },
     /// A follower asks for an index that its reads may be served at (dissertation, section 6.4).
     ReadIndex {
@@ -78,6 +85,108 @@ pub enum Body {
         /// applied.
         index: LogIndex,
     },
+    /// A piece of a snapshot from the leader (paper, section 7); without bytes it asks how much has
+    /// arrived, and is a heartbeat too.
+    SnapshotChunk(SnapshotChunk),
+    /// The answer to `SnapshotChunk`, until the snapshot is installed; then an `AppendReply` is.
+    SnapshotReply(SnapshotReply),
+    /// The leader's wish that the receiver, whose log is as long as its own, takes over at once
+    /// (dissertation, section 3.10).
+    TimeoutNow,
+    /// A request about the cluster itself that a follower passes on to its leader.
+    Control {
+        /// Names the request, which is repeated until it is answered.
+        batch: BatchId,
+        /// What is asked.
+        control: Control,
+    },
+    /// The leader's answer to `Control`.
+    ControlReply {
+        /// Which request.
+        batch: BatchId,
+        /// How it ended.
+        result: ControlResult,
+    },
+}
+
+/// What is asked of a leader about the cluster itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Control {
+    /// Make these the members.
+    ChangeMembership {
+        /// The members to be.
+        target: Arc<Membership>,
+        /// If set, only if these are the members now.
+        only_if: Option<Arc<Membership>>,
+    },
+    /// Let another node lead.
+    TransferLeadership {
+        /// Who; if not set, the leader chooses.
+        to: Option<NodeId>,
+    },
+}
+
+impl Control {
+    /// What the request counts against limits, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::ChangeMembership { target, only_if } => {
+                target.size() + only_if.as_ref().map_or(0, |members| members.size())
+            }
+            Self::TransferLeadership { .. } => 0,
+        }
+    }
+}
+
+/// How a request about the cluster ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ControlResult {
+    /// The change of membership is committed, with this as its last entry.
+    Committed(LogPosition),
+    /// The request was refused.
+    Refused(Refusal),
+    /// Nobody knows how it will end.
+    Unknown,
+}
+
+impl ControlResult {
+    pub(crate) const fn outcome(self, leader: Option<NodeId>) -> Outcome {
+        match self {
+            Self::Committed(LogPosition { index, term }) => Outcome::Committed { term, index },
+            Self::Refused(reason) => Outcome::Refused { reason, leader },
+            Self::Unknown => Outcome::Unknown,
+        }
+    }
+}
+
+/// The fields of [`Body::SnapshotChunk`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotChunk {
+    /// The snapshot that it is a piece of.
+    pub snapshot: Snapshot,
+    /// Where the piece begins.
+    pub offset: u64,
+    /// The bytes.
+    pub data: Bytes,
+    /// The number of this message among the leader's, see [`Append::sequence`].
+    pub sequence: u64,
+}
+
+/// The fields of [`Body::SnapshotReply`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotReply {
+    /// The number of the newest `SnapshotChunk` that this answers.
+    pub sequence: u64,
+    /// Which snapshot, by its last entry and its checksum.
+    pub position: LogPosition,
+    /// The checksum of that snapshot.
+    pub checksum: u32,
+    /// So many bytes from the beginning have arrived.
+    pub received: u64,
+    /// So many of them are written.
+    pub written: u64,
+    /// Something behind what has arrived was lost, or dropped for want of room that there is now.
+    pub gap: bool,
 }
 
 /// The fields of [`Body::Append`].
@@ -109,6 +218,9 @@ pub struct AppendReply {
     pub sequence: u64,
     /// Whether the logs matched.
     pub result: AppendResult,
+    /// If set, the follower has lost the state of its state machine and needs a snapshot whose
+    /// index is not before this.
+    pub needs_snapshot: Option<LogIndex>,
 }
 
 /// Whether an `Append` matched the receiver's log.

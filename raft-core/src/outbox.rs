@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use crate::entry::{Entries, Write};
 use crate::ids::{LogIndex, RequestId};
 use crate::message::{AppendReply, AppendResult, Body, Message};
-use crate::output::{Notice, Outcome, Output};
+use crate::output::{Notice, Outcome, Output, SnapshotPiece};
+use crate::snapshot::Snapshot;
 
 /// The outputs of one step, in the host's buffer.
 pub(crate) struct Outbox<'a> {
@@ -51,6 +52,22 @@ impl<'a> Outbox<'a> {
         self.outputs.push(Output::Load { from, through, max_bytes });
     }
 
+    pub(crate) fn restore(&mut self, snapshot: Snapshot) {
+        self.outputs.push(Output::Restore(snapshot));
+    }
+
+    pub(crate) fn read_snapshot(&mut self, snapshot: Snapshot, offset: u64, max_bytes: usize) {
+        self.outputs.push(Output::ReadSnapshot { snapshot, offset, max_bytes });
+    }
+
+    pub(crate) fn write_snapshot(&mut self, piece: SnapshotPiece) {
+        self.outputs.push(Output::WriteSnapshot(piece));
+    }
+
+    pub(crate) fn drop_snapshot(&mut self, snapshot: Snapshot) {
+        self.outputs.push(Output::DropSnapshot(snapshot));
+    }
+
     pub(crate) fn done(&mut self, request: RequestId, outcome: Outcome) {
         self.outputs.push(Output::Done { request, outcome });
     }
@@ -62,7 +79,9 @@ impl<'a> Outbox<'a> {
 
 /// What an acknowledgement says: its number, the last index that matched and the last durable one.
 fn accepted(message: &Message) -> Option<[u64; 3]> {
-    let Body::AppendReply(AppendReply { sequence, result }) = &message.body else { return None };
+    let Body::AppendReply(AppendReply { sequence, result, .. }) = &message.body else {
+        return None;
+    };
     match result {
         AppendResult::Accepted { last, durable } => Some([*sequence, last.get(), durable.get()]),
         AppendResult::Rejected { .. } => None,

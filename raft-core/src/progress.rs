@@ -4,7 +4,11 @@ use alloc::collections::VecDeque;
 
 use crate::config::Config;
 use crate::ids::{LogIndex, NodeId};
+use crate::sending::Sending;
 use crate::time::Instant;
+
+/// How often, between two heartbeats, a peer that rejects at the same place is asked again at once.
+const PROBES: u32 = 3;
 
 /// A peer's log as the leader sees it (paper, figure 2: `nextIndex` and `matchIndex`), and what is
 /// under way to it.
@@ -28,13 +32,21 @@ pub(crate) struct Progress {
     pub(crate) commit_sent: LogIndex,
     /// Up to here somebody waits at the peer for news of the commit.
     pub(crate) commit_wanted: LogIndex,
+    /// Where rejections since the last heartbeat have left off, and how often at the same place.
+    met: (LogIndex, u32),
     /// A message is due even if there is nothing new to say.
     pub(crate) heartbeat: bool,
     /// Entries from here on are being loaded for the peer.
     pub(crate) loading: Option<LogIndex>,
+    /// The peer has lost its state and waits for a snapshot.
+    pub(crate) without_state: bool,
+    /// The peer has got a snapshot and still needs entries that follow it.
+    pub(crate) catching_up: bool,
+    /// The peer is no longer a member. It is spoken to until it knows, or until this time.
+    pub(crate) leaves_by: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     /// It is not known where the logs meet: one message at a time.
     Probe {
@@ -43,10 +55,17 @@ pub(crate) enum State {
     },
     /// The logs meet: entries are sent ahead of their acknowledgements.
     Replicate,
+    /// The log no longer has what the peer needs: it is sent a snapshot.
+    Snapshot(Sending),
 }
 
 impl Progress {
-    pub(crate) fn new(id: NodeId, last: LogIndex, now: Instant) -> Self {
+    pub(crate) fn new(
+        id: NodeId,
+        last: LogIndex,
+        now: Instant,
+        leaves_by: Option<Instant>,
+    ) -> Self {
         Self {
             id,
             matched: LogIndex::ZERO,
@@ -59,8 +78,12 @@ impl Progress {
             dealt_with: 0,
             commit_sent: LogIndex::ZERO,
             commit_wanted: LogIndex::ZERO,
+            met: (LogIndex::ZERO, 0),
             heartbeat: false,
             loading: None,
+            without_state: false,
+            catching_up: false,
+            leaves_by,
         }
     }
 
@@ -78,11 +101,19 @@ impl Progress {
         self.next = last.next();
     }
 
-    /// The peer's log agrees up to `last` and is durable up to `durable`. Says whether `matched`
-    /// rose.
-    pub(crate) fn accepted(&mut self, last: LogIndex, durable: LogIndex) -> bool {
+    /// The peer's log agrees up to `last` and is durable up to `durable`; the log here begins
+    /// behind `base`. Says whether `matched` rose.
+    pub(crate) fn accepted(&mut self, last: LogIndex, durable: LogIndex, base: LogIndex) -> bool {
         self.next = self.next.max(last.next());
-        self.state = State::Replicate;
+        match &self.state {
+            // It may be any index that connects the logs, not only that of the snapshot.
+            State::Snapshot(_) if last < base => {}
+            State::Snapshot(_) => {
+                self.catching_up = true;
+                self.state = State::Replicate;
+            }
+            State::Probe { .. } | State::Replicate => self.state = State::Replicate,
+        }
         let rose = durable > self.matched;
         self.matched = self.matched.max(durable);
         while let Some((sent, bytes)) = self.in_flight.front()
@@ -106,21 +137,63 @@ impl Progress {
     /// the newest message that went out.
     pub(crate) fn rejected(&mut self, meeting: LogIndex, newest: u64) {
         self.dealt_with = newest;
-        self.next = meeting.max(self.matched).next();
-        self.state = State::Probe { sent: false };
+        self.start_over(meeting.max(self.matched).next());
+        // Rejected again and again at the same place: the peer drops what it is sent, because its disk is slow
+        // perhaps. The next try comes with the heartbeat, not as fast as the network goes.
+        let times = if self.met.0 == meeting { self.met.1 + 1 } else { 1 };
+        self.met = (meeting, times);
+        self.state = State::Probe { sent: times > PROBES };
+        self.commit_sent = self.commit_sent.min(meeting);
+    }
+
+    /// Whether a message is due even if there is nothing new to say.
+    pub(crate) fn take_heartbeat(&mut self) -> bool {
+        let due = core::mem::take(&mut self.heartbeat);
+        if due {
+            self.met.1 = 0;
+        }
+        due
+    }
+
+    fn start_over(&mut self, next: LogIndex) {
+        self.next = next;
         self.in_flight.clear();
         self.in_flight_bytes = 0;
-        self.commit_sent = self.commit_sent.min(meeting);
+        self.loading = None;
+    }
+
+    /// Asks again where the logs meet, at `base` or later: the log here begins behind it.
+    pub(crate) fn probe(&mut self, base: LogIndex) {
+        self.start_over(self.next.max(base.next()));
+        self.state = State::Probe { sent: false };
+    }
+
+    pub(crate) fn begin_snapshot(&mut self, sending: Sending) {
+        self.start_over(self.next);
+        self.state = State::Snapshot(sending);
+        self.heartbeat = true;
+    }
+
+    /// What is on the peer's disk: of the log, and of a snapshot on its way.
+    pub(crate) const fn gained(&self) -> (LogIndex, u64) {
+        let written = match &self.state {
+            State::Snapshot(sending) => sending.progress().0,
+            State::Probe { .. } | State::Replicate => 0,
+        };
+        (self.matched, written)
     }
 
     /// Whether the peer waits for a commit index that it could be told now.
     pub(crate) fn owes_commit(&self, commit: LogIndex) -> bool {
-        self.state == State::Replicate
+        matches!(self.state, State::Replicate)
             && self.commit_sent < self.commit_wanted
             && self.commit_sent < commit.min(self.next.prev())
     }
 
-    pub(crate) fn check(&self, last: LogIndex) -> Result<(), &'static str> {
+    pub(crate) fn check(&self, base: LogIndex, last: LogIndex) -> Result<(), &'static str> {
+        if self.next <= base && !matches!(self.state, State::Snapshot(_)) {
+            return Err("a peer that needs what is compacted gets a snapshot");
+        }
         if self.matched >= self.next || self.next > last.next() {
             return Err("match < next <= last index + 1");
         }

@@ -1,6 +1,7 @@
 //! The node: its state and the one function that changes it.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::apply::{Applier, Loaded};
@@ -9,18 +10,26 @@ use crate::entry::HardState;
 use crate::event::{Event, Input};
 use crate::forward::Awaiting;
 use crate::ids::{LogIndex, NodeId, RequestId, Term, Ticket};
-use crate::log::Log;
+use crate::log::{HIGHEST_BASE, Log};
 use crate::membership::Membership;
-use crate::message::{AppendReply, AppendResult, Body, Message};
+use crate::message::{
+    AppendReply, AppendResult, Body, Control, Message, SnapshotChunk, SnapshotReply,
+};
 use crate::outbox::Outbox;
 use crate::output::{Notice, Outcome, Output, Refusal, RoleKind};
 use crate::random::Random;
 use crate::reads::ConfirmedReads;
+use crate::receiving::Receiving;
 use crate::restored::Restored;
 use crate::role::Role;
+use crate::snapshot::Snapshot;
 use crate::status::Dropped;
 use crate::time::Instant;
 use crate::timers::ElectionTimer;
+use crate::transfer::Handovers;
+
+/// More writes than this don't wait for a disk only because peers bring ever newer terms.
+const MAX_WRITES: usize = 1024;
 
 /// One node of a Raft cluster, as a value.
 ///
@@ -30,7 +39,8 @@ use crate::timers::ElectionTimer;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft {
     pub(crate) config: Config,
-    pub(crate) membership: Membership,
+    /// The newest configuration of the log.
+    pub(crate) membership: Arc<Membership>,
     pub(crate) random: Random,
     pub(crate) now: Instant,
     pub(crate) hard_state: HardState,
@@ -39,10 +49,20 @@ pub struct Raft {
     pub(crate) log: Log,
     pub(crate) commit: LogIndex,
     pub(crate) applier: Applier,
+    pub(crate) snapshot: Option<Snapshot>,
+    /// Older ones that may still be in use.
+    pub(crate) old_snapshots: Vec<Snapshot>,
+    /// Newer ones that the host was told to drop, and may not have dropped yet.
+    pub(crate) doomed_snapshots: Vec<Snapshot>,
+    pub(crate) receiving: Option<Receiving>,
+    pub(crate) snapshot_attempts: u64,
     pub(crate) role: Role,
     pub(crate) election: ElectionTimer,
+    /// When any leader was last heard; the start of this life, if none ever was.
+    pub(crate) heard_leader: Instant,
     pub(crate) held: VecDeque<Held>,
     pub(crate) awaiting: Awaiting,
+    pub(crate) handovers: Handovers,
     pub(crate) confirmed_reads: ConfirmedReads,
     pub(crate) incarnation: u64,
     pub(crate) batch_sequence: u64,
@@ -69,9 +89,14 @@ impl Raft {
     /// A setting makes no sense, or the stored log contradicts itself; the error says which.
     pub fn new(config: Config, restored: Restored, now: Instant) -> Result<Self, ConfigError> {
         config.check()?;
-        let Restored { log, applied } = restored;
-        let hard_state = log.hard_state;
-        let log = Log::restore(log).map_err(ConfigError::Inconsistent)?;
+        let Restored { log, snapshot, applied } = restored;
+        let mut hard_state = log.hard_state;
+        let log = Log::restore(log, snapshot.as_ref()).map_err(ConfigError::Inconsistent)?;
+        let ahead = log.last_position().term > hard_state.term;
+        if ahead {
+            // A snapshot was durable before the term in which it came.
+            hard_state = HardState { term: log.last_position().term, vote: None };
+        }
         if applied > log.last() {
             let last = log.last();
             return Err(ConfigError::Inconsistent(Inconsistency::AppliedBeyondLog {
@@ -82,7 +107,7 @@ impl Raft {
         let mut random = Random::new(config.seed);
         let election = ElectionTimer::new(now, random.once_to_twice(config.election_timeout));
         Ok(Self {
-            membership: Membership::of(&config),
+            membership: log.membership().1.clone(),
             // Half the range is left, so that counting up from here never wraps.
             incarnation: random.next(),
             batch_sequence: 0,
@@ -91,15 +116,22 @@ impl Raft {
             random,
             now,
             hard_state,
-            hard_state_changed: false,
+            hard_state_changed: ahead,
             hard_state_ticket: Ticket::default(),
             log,
-            commit: applied,
-            applier: Applier::new(applied),
+            commit: snapshot.as_ref().map_or(applied, |it| applied.max(it.position.index)),
+            applier: Applier::new(applied, snapshot.as_ref()),
+            snapshot,
+            old_snapshots: Vec::new(),
+            doomed_snapshots: Vec::new(),
+            receiving: None,
+            snapshot_attempts: 0,
             role: Role::Follower(None),
             election,
+            heard_leader: now,
             held: VecDeque::new(),
             awaiting: Awaiting::default(),
+            handovers: Handovers::default(),
             confirmed_reads: ConfirmedReads::default(),
             dropped: Dropped::default(),
             announced: (RoleKind::Follower, hard_state.term, None),
@@ -117,19 +149,19 @@ impl Raft {
 
     /// [`step`](Raft::step) into a buffer that the host uses again. Outputs are added at its end.
     pub fn step_into(&mut self, input: Input, outputs: &mut Vec<Output>) {
+        if let Role::Leader(leader) = &mut self.role
+            && input.at < self.now
+        {
+            leader.lease.distrust();
+        }
         self.now = self.now.max(input.at);
         let mut out = Outbox::new(outputs);
         let mut loaded = None;
         match input.event {
-            Event::Wake => {}
             Event::Loaded { from, entries } => {
                 loaded = Some(self.on_loaded(from, entries, &mut out));
             }
-            Event::Receive(message) => self.receive(message, &mut out),
-            Event::Persisted(ticket) => self.on_persisted(ticket, &mut out),
-            Event::Applied(index) => self.on_applied(index, &mut out),
-            Event::Propose(proposals) => self.on_propose(proposals, &mut out),
-            Event::Read(request) => self.on_read(request, &mut out),
+            event => self.dispatch(event, &mut out),
         }
         self.fire_timers(&mut out);
         self.finish(loaded.as_ref(), &mut out);
@@ -139,13 +171,48 @@ impl Raft {
         }
     }
 
+    fn dispatch(&mut self, event: Event, out: &mut Outbox<'_>) {
+        match event {
+            // What was loaded is needed to the end of the step.
+            Event::Wake | Event::Loaded { .. } => {}
+            Event::Receive(message) => self.receive(message, out),
+            Event::Persisted(ticket) => self.on_persisted(ticket, out),
+            Event::Applied(index) => self.on_applied(index, out),
+            Event::Propose(proposals) => self.on_propose(proposals, out),
+            Event::Read(request) => self.on_read(request, out),
+            Event::ChangeMembership { request, target, only_if } => {
+                self.on_control(request, Control::ChangeMembership { target, only_if }, out);
+            }
+            Event::TransferLeadership { request, to } => {
+                self.on_control(request, Control::TransferLeadership { to }, out);
+            }
+            Event::ForgetLeader => self.on_forget_leader(out),
+            Event::SnapshotTaken(snapshot) => self.on_snapshot_taken(snapshot, out),
+            Event::SnapshotRead { snapshot, offset, data } => {
+                self.on_snapshot_read(&snapshot, offset, data.as_ref(), out);
+            }
+            Event::SnapshotWritten { snapshot, attempt, through } => {
+                self.on_snapshot_written(&snapshot, attempt, through, out);
+            }
+            Event::StateLost => self.on_state_lost(out),
+        }
+    }
+
+    fn on_forget_leader(&mut self, out: &mut Outbox<'_>) {
+        let follows = matches!(self.role, Role::Follower(Some(_)));
+        if follows && self.config.read_leases.is_none() {
+            self.follow(self.hard_state.term, None, out);
+        }
+    }
+
     fn receive(&mut self, message: Message, out: &mut Outbox<'_>) {
         if !self.is_sensible(&message) {
             self.dropped.malformed += 1;
             return;
         }
         let Message { from, term, body, .. } = message;
-        let asks_for_vote = matches!(body, Body::PreVote { .. } | Body::Vote { .. });
+        let asks_for_vote =
+            matches!(body, Body::PreVote { .. } | Body::Vote { transfer: false, .. });
         if asks_for_vote && term > self.hard_state.term && self.hears_leader_other_than(from) {
             // A server that is out of touch must not depose a leader that the others hear
             // (dissertation, section 4.2.3).
@@ -156,20 +223,35 @@ impl Raft {
             return self.answer_stale(from, &body, out);
         }
         if term > self.hard_state.term {
+            if self.log.writes_in_flight() >= MAX_WRITES {
+                self.dropped.over_limit += 1;
+                return;
+            }
             self.follow(term, None, out);
         }
+        self.hear(from, body, out);
+    }
+
+    fn hear(&mut self, from: NodeId, body: Body, out: &mut Outbox<'_>) {
         match body {
             Body::PreVote { last } => self.on_pre_vote(from, last, out),
             Body::PreVoteReply { granted } => self.on_pre_vote_reply(from, granted, out),
-            Body::Vote { last } => self.on_vote(from, last, out),
+            Body::Vote { last, transfer } => self.on_vote(from, last, transfer, out),
             Body::VoteReply { granted } => self.on_vote_reply(from, granted, out),
             Body::Append(append) => self.on_append(from, append, out),
             Body::AppendReply(reply) => self.on_append_reply(from, reply, out),
             Body::Propose { batch, commands } => self.on_forwarded(from, batch, commands, out),
-            Body::ProposeReply { batch, first } => self.on_propose_reply(from, batch, first, out),
-            Body::ReadIndex { sequence } => self.on_read_index(from, sequence),
+            Body::ProposeReply { batch, result } => self.on_propose_reply(from, batch, result, out),
+            Body::ReadIndex { sequence } => self.on_read_index(from, sequence, out),
             Body::ReadIndexReply { sequence, index } => {
                 self.on_read_index_reply(from, sequence, index, out);
+            }
+            Body::SnapshotChunk(chunk) => self.on_snapshot_chunk(from, chunk, out),
+            Body::SnapshotReply(reply) => self.on_snapshot_reply(from, &reply),
+            Body::TimeoutNow => self.on_timeout_now(from, out),
+            Body::Control { batch, control } => self.on_remote_control(from, batch, control, out),
+            Body::ControlReply { batch, result } => {
+                self.on_control_reply(from, batch, result, out);
             }
         }
     }
@@ -196,7 +278,18 @@ impl Raft {
                 result: AppendResult::Accepted { last, durable },
                 ..
             }) => durable <= last,
-            Body::ProposeReply { first, .. } => *first != Some(LogIndex::ZERO),
+            Body::ProposeReply { result, .. } => *result != Ok(LogIndex::ZERO),
+            Body::SnapshotChunk(SnapshotChunk { snapshot, offset, data, .. }) => {
+                let Snapshot { position, size, membership, .. } = snapshot;
+                let within = offset.checked_add(data.len() as u64).is_some_and(|end| end <= *size);
+                within
+                    && LogIndex::ZERO < position.index
+                    && position.index < HIGHEST_BASE
+                    && position.term <= *term
+                    && !membership.is_empty()
+            }
+            Body::SnapshotReply(SnapshotReply { received, written, .. }) => written <= received,
+            Body::TimeoutNow | Body::Control { .. } | Body::ControlReply { .. } => true,
             Body::AppendReply(_)
             | Body::PreVote { .. }
             | Body::PreVoteReply { .. }
@@ -216,12 +309,20 @@ impl Raft {
             Body::PreVote { .. } => self.send(from, Body::PreVoteReply { granted: false }, out),
             Body::Vote { .. } => self.send(from, Body::VoteReply { granted: false }, out),
             Body::Append(append) => self.reject_append(from, append, out),
+            Body::SnapshotChunk(chunk) => {
+                let SnapshotChunk { snapshot, sequence, .. } = chunk;
+                let (position, checksum) = (snapshot.position, snapshot.checksum);
+                let sequence = *sequence;
+                let (received, written, gap) = (0, 0, false);
+                let reply = SnapshotReply { sequence, position, checksum, received, written, gap };
+                self.send(from, Body::SnapshotReply(reply), out);
+            }
             _ => {}
         }
     }
 
     fn on_persisted(&mut self, ticket: Ticket, out: &mut Outbox<'_>) {
-        if !self.log.persisted(ticket) {
+        if !self.log.persisted(ticket, self.now) {
             self.dropped.stale += 1;
             return;
         }
@@ -236,11 +337,15 @@ impl Raft {
 
     /// What every step ends with: everything that the new state allows is put into outputs.
     fn finish(&mut self, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
+        self.advance_change(out);
         self.hand_out(out);
         self.advance_reads(out);
+        self.review_snapshots(out);
+        self.compact();
+        self.advance_transfer(out);
         self.replicate(loaded, out);
         let hard_state = self.hard_state_changed.then_some(self.hard_state);
-        if let Some(write) = self.log.take_write(hard_state) {
+        if let Some(write) = self.log.take_write(hard_state, self.now) {
             if self.hard_state_changed {
                 self.hard_state_changed = false;
                 self.hard_state_ticket = write.ticket;
@@ -254,11 +359,8 @@ impl Raft {
     fn announce(&mut self, out: &mut Outbox<'_>) {
         let (role, term, leader) = (self.role.kind(), self.hard_state.term, self.leader());
         let before = core::mem::replace(&mut self.announced, (role, term, leader));
-        if (before.0, before.1) != (role, term) {
-            out.notice(Notice::Role { role, term });
-        }
-        if before.2 != leader || (before.1 != term && leader.is_some()) {
-            out.notice(Notice::Leader { leader, term });
+        if before != (role, term, leader) {
+            out.notice(Notice::Leadership { role, term, leader });
         }
     }
 
@@ -277,6 +379,10 @@ impl Raft {
         if term > self.hard_state.term {
             // What was to be said in the old term is of no use to anybody.
             self.held.clear();
+            // Another leader numbers its messages anew.
+            if let Some(receiving) = &mut self.receiving {
+                receiving.forget_sequence();
+            }
         }
         self.hard_state = HardState { term, vote };
         self.hard_state_changed = true;
@@ -303,11 +409,16 @@ impl Raft {
         let message = Message { from: self.config.id, to, term: self.hard_state.term, body };
         if until <= self.log.durable_ticket() {
             out.send(message);
-        } else if self.held.len() < self.config.max_held_messages {
+        } else if self.held.len() < self.held_limit() {
             self.held.push_back(Held { until, message });
         } else {
             self.dropped.over_limit += 1;
         }
+    }
+
+    /// A candidate's requests for votes always fit.
+    pub(crate) fn held_limit(&self) -> usize {
+        self.config.max_held_messages.saturating_add(self.membership.members().count())
     }
 
     pub(crate) fn refuse(&self, request: RequestId, reason: Refusal, out: &mut Outbox<'_>) {

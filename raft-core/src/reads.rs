@@ -97,7 +97,15 @@ impl Raft {
         if self.pending_requests() >= self.config.max_pending_requests {
             return self.refuse(request, Refusal::Overloaded, out);
         }
+        if self.applier.is_lost() {
+            return self.refuse(request, Refusal::NoLeader, out);
+        }
+        let leased = self.may_read_by_lease();
         match &mut self.role {
+            Role::Leader(_) if leased => {
+                self.confirmed_reads.0.insert((self.commit, request));
+                self.release_reads(out);
+            }
             Role::Leader(leader) => {
                 let after = leader.sequence;
                 let index = self.commit.max(leader.term_start);
@@ -117,6 +125,12 @@ impl Raft {
         }
     }
 
+    /// Whether the lease makes a round of messages unnecessary.
+    fn may_read_by_lease(&self) -> bool {
+        matches!(&self.role, Role::Leader(leader) if self.commit >= leader.term_start)
+            && self.holds_lease()
+    }
+
     /// Sends the question for all the reads that wait at this follower.
     fn ask_for_index(&mut self, out: &mut Outbox<'_>) {
         let repeat = self.now.plus(self.config.heartbeat_interval);
@@ -134,8 +148,9 @@ impl Raft {
         }
     }
 
-    pub(crate) fn on_read_index(&mut self, from: NodeId, sequence: u64) {
+    pub(crate) fn on_read_index(&mut self, from: NodeId, sequence: u64, out: &mut Outbox<'_>) {
         let commit = self.commit;
+        let leased = self.may_read_by_lease();
         let Role::Leader(leader) = &mut self.role else {
             // A leader of this term that has stepped down: the follower asks the next one.
             self.dropped.not_leader += 1;
@@ -144,6 +159,12 @@ impl Raft {
         let known = leader.reads.remote.get(&from).is_some_and(|read| read.sequence == sequence);
         if known || leader.peer(from).is_none() {
             return;
+        }
+        if leased {
+            if let Some(peer) = leader.peer(from) {
+                peer.commit_wanted = peer.commit_wanted.max(commit);
+            }
+            return self.send(from, Body::ReadIndexReply { sequence, index: commit }, out);
         }
         let index = commit.max(leader.term_start);
         let read = RemoteRead { after: leader.sequence, index, sequence };
@@ -184,12 +205,7 @@ impl Raft {
         if leader.reads.is_empty() {
             return;
         }
-        let answered = |id| match leader.peers.iter().find(|peer| peer.id == id) {
-            Some(peer) => peer.answered,
-            // The leader itself always agrees.
-            None => u64::MAX,
-        };
-        let answered = self.membership.reached_by_majority(answered).unwrap_or(0);
+        let answered = self.membership.reached_by_majority(|id| self.answered_by(id)).unwrap_or(0);
         self.confirm_reads(answered, out);
         self.release_reads(out);
         let Role::Leader(leader) = &mut self.role else { return };
@@ -233,11 +249,22 @@ impl Raft {
 
     /// Answers the confirmed reads whose index is applied.
     pub(crate) fn release_reads(&mut self, out: &mut Outbox<'_>) {
+        if self.applier.is_lost() {
+            return self.refuse_confirmed_reads(out);
+        }
         while let Some((index, request)) = self.confirmed_reads.0.first().copied()
             && index <= self.applier.applied()
         {
             self.confirmed_reads.0.pop_first();
             out.done(request, Outcome::Readable { index });
+        }
+    }
+
+    /// Refuses the confirmed reads: the state from which they were to be served is lost, and nobody
+    /// knows when there will be another, on a node that was removed perhaps never.
+    pub(crate) fn refuse_confirmed_reads(&mut self, out: &mut Outbox<'_>) {
+        while let Some((_, request)) = self.confirmed_reads.0.pop_first() {
+            self.refuse(request, Refusal::NoLeader, out);
         }
     }
 

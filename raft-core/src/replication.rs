@@ -12,8 +12,9 @@ use crate::raft::Raft;
 use crate::role::{Leader, Role};
 
 /// What every message of a leader is made of.
-struct Speaker<'a> {
-    config: &'a Config,
+pub(crate) struct Speaker<'a> {
+    id: NodeId,
+    pub(crate) config: &'a Config,
     log: &'a Log,
     term: Term,
     commit: LogIndex,
@@ -27,7 +28,7 @@ impl Raft {
         reply: AppendReply,
         out: &mut Outbox<'_>,
     ) {
-        let last_index = self.log.last();
+        let (base, last_index) = (self.log.base().index, self.log.last());
         let Role::Leader(leader) = &mut self.role else { return };
         let newest = leader.sequence;
         let Some(peer) = leader.peer(from) else { return };
@@ -42,17 +43,27 @@ impl Raft {
         }
         peer.heard = self.now;
         peer.answered = peer.answered.max(reply.sequence);
+        peer.without_state = reply.needs_snapshot.is_some();
         match reply.result {
             AppendResult::Accepted { last, durable } => {
-                if peer.accepted(last, durable) {
+                if peer.accepted(last, durable, base) {
                     self.advance_commit(out);
                 }
             }
             AppendResult::Rejected { prev, hint } => {
-                if peer.is_news(reply.sequence, prev) {
+                let probed = !matches!(peer.state, State::Snapshot(_));
+                if probed && peer.is_news(reply.sequence, prev) {
                     peer.rejected(self.log.last_at_most(hint).index, newest);
+                    if peer.next <= base {
+                        // The peer has just answered: it is worth the bytes.
+                        peer.probe(base);
+                        self.send_snapshot(from, LogIndex::ZERO);
+                    }
                 }
             }
+        }
+        if let Some(at_least) = reply.needs_snapshot {
+            self.on_state_lost_at(from, at_least, out);
         }
     }
 
@@ -76,7 +87,9 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return false };
         let last = self.log.last();
         leader.peers.iter().any(|peer| {
-            peer.state == State::Replicate && peer.next <= last && peer.may_send(&self.config)
+            matches!(peer.state, State::Replicate)
+                && peer.next <= last
+                && peer.may_send(&self.config)
         })
     }
 
@@ -84,8 +97,9 @@ impl Raft {
     /// it.
     pub(crate) fn replicate(&mut self, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
-        let Leader { peers, sequence, .. } = leader;
+        let Leader { peers, sequence, .. } = &mut **leader;
         let mut speaker = Speaker {
+            id: self.config.id,
             config: &self.config,
             log: &self.log,
             term: self.hard_state.term,
@@ -102,13 +116,15 @@ impl Raft {
 impl Speaker<'_> {
     fn serve(&mut self, peer: &mut Progress, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
         let Config { max_append_bytes: bytes, max_append_entries: count, .. } = *self.config;
-        let heartbeat = core::mem::take(&mut peer.heartbeat);
+        let heartbeat = peer.take_heartbeat();
         if loaded.is_some() {
             peer.loading = None;
         }
-        match peer.state {
-            State::Probe { sent } if sent && !heartbeat => {}
+        match &mut peer.state {
+            State::Snapshot(sending) => self.serve_snapshot(peer.id, sending, heartbeat, out),
+            State::Probe { sent: true } if !heartbeat => {}
             State::Probe { sent } => {
+                let sent = *sent;
                 // Entries that lie in memory may as well come along with a first guess. When it
                 // goes unanswered the peer may be gone, and only asking is cheaper.
                 let entries = if sent { None } else { self.log.entries(peer.next, bytes, count) };
@@ -152,15 +168,20 @@ impl Speaker<'_> {
         // The log has a term for every index up to its last, and `next` is at most one beyond.
         let term = self.log.term_at(index).unwrap_or(Term::ZERO);
         let prev = LogPosition { index, term };
-        *self.sequence += 1;
-        let mut append = Append { prev, entries, commit: self.commit, sequence: *self.sequence };
+        let sequence = self.number();
+        let mut append = Append { prev, entries, commit: self.commit, sequence };
         append.commit = self.commit.min(append.last());
         peer.commit_sent = peer.commit_sent.max(append.commit);
-        out.send(Message {
-            from: self.config.id,
-            to: peer.id,
-            term: self.term,
-            body: Body::Append(append),
-        });
+        self.say(peer.id, Body::Append(append), out);
+    }
+
+    /// The number of the next message.
+    pub(crate) const fn number(&mut self) -> u64 {
+        *self.sequence += 1;
+        *self.sequence
+    }
+
+    pub(crate) fn say(&self, to: NodeId, body: Body, out: &mut Outbox<'_>) {
+        out.send(Message { from: self.id, to, term: self.term, body });
     }
 }

@@ -22,11 +22,11 @@ impl Raft {
         let role = match &self.role {
             Role::Leader(leader) => leader.pending.len() + leader.reads.len(),
             Role::Follower(Some(following)) => {
-                following.forwards.requests() + following.reads.len()
+                following.forwards.requests() + following.reads.len() + following.controls.len()
             }
             _ => 0,
         };
-        role + self.awaiting.len() + self.confirmed_reads.len()
+        role + self.awaiting.len() + self.confirmed_reads.len() + self.handovers.len()
     }
 
     pub(crate) fn on_propose(&mut self, proposals: Vec<Proposal>, out: &mut Outbox<'_>) {
@@ -54,9 +54,11 @@ impl Raft {
             let refusal = self.refusal_of_command(&command, room);
             let Role::Leader(leader) = &mut self.role else { return };
             let bytes = ENTRY_BYTES + command.len();
+            let transferring = leader.transfer.is_some().then_some(Refusal::Transferring);
             let full = over(leader.uncommitted_bytes, bytes, self.config.max_uncommitted_bytes)
                 || over(unpersisted + new_bytes, bytes, self.config.max_unpersisted_bytes);
-            if let Some(reason) = refusal.or(full.then_some(Refusal::Overloaded)) {
+            let refusal = refusal.or(transferring).or(full.then_some(Refusal::Overloaded));
+            if let Some(reason) = refusal {
                 self.refuse(request, reason, out);
                 continue;
             }
@@ -70,7 +72,7 @@ impl Raft {
         self.append_payloads(payloads);
     }
 
-    fn append_payloads(&mut self, payloads: Vec<Payload>) {
+    pub(crate) fn append_payloads(&mut self, payloads: Vec<Payload>) {
         if !payloads.is_empty() {
             let first = self.log.last().next();
             self.log.append(Entries::of_term(self.hard_state.term, first, payloads));
@@ -157,14 +159,19 @@ impl Raft {
             return;
         }
         let bytes: usize = commands.iter().map(|command| ENTRY_BYTES + command.len()).sum();
-        let too_large = |command: &Bytes| command.len() > self.config.max_command_bytes;
-        if commands.is_empty()
-            || commands.iter().any(too_large)
+        let limit = self.config.max_command_bytes;
+        let too_large = commands.iter().map(Bytes::len).find(|size| *size > limit);
+        let full = commands.is_empty()
             || crowd > self.config.max_pending_requests
             || over(leader.uncommitted_bytes, bytes, self.config.max_uncommitted_bytes)
-            || over(unpersisted, bytes, self.config.max_unpersisted_bytes)
-        {
-            return self.send(from, Body::ProposeReply { batch, first: None }, out);
+            || over(unpersisted, bytes, self.config.max_unpersisted_bytes);
+        let refusal = match too_large {
+            Some(size) => Some(Refusal::TooLarge { size, limit }),
+            None if leader.transfer.is_some() => Some(Refusal::Transferring),
+            None => full.then_some(Refusal::Overloaded),
+        };
+        if let Some(refusal) = refusal {
+            return self.send(from, Body::ProposeReply { batch, result: Err(refusal) }, out);
         }
         leader.uncommitted_bytes += bytes;
         let mut index = first;
@@ -177,14 +184,14 @@ impl Raft {
             peer.commit_wanted = index.prev();
         }
         self.append_payloads(commands.into_iter().map(Payload::Command).collect());
-        self.send(from, Body::ProposeReply { batch, first: Some(first) }, out);
+        self.send(from, Body::ProposeReply { batch, result: Ok(first) }, out);
     }
 
     pub(crate) fn on_propose_reply(
         &mut self,
         from: NodeId,
         batch: BatchId,
-        first: Option<LogIndex>,
+        result: Result<LogIndex, Refusal>,
         out: &mut Outbox<'_>,
     ) {
         let Role::Follower(Some(following)) = &mut self.role else { return };
@@ -193,11 +200,14 @@ impl Raft {
         }
         let Some(requests) = following.forwards.take(batch.sequence) else { return };
         let term = self.hard_state.term;
-        let Some(mut index) = first else {
-            for request in requests {
-                self.refuse(request, Refusal::Overloaded, out);
+        let mut index = match result {
+            Ok(first) => first,
+            Err(refusal) => {
+                for request in requests {
+                    self.refuse(request, refusal, out);
+                }
+                return;
             }
-            return;
         };
         for request in requests {
             if index <= self.commit {

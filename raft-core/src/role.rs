@@ -1,21 +1,27 @@
 //! The data that belongs to a role and to no other.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
+use crate::change::Change;
+use crate::control::{Asked, Controls};
 use crate::forward::{Forwards, SeenBatches};
 use crate::ids::{LogIndex, NodeId, RequestId, Ticket};
+use crate::lease::Lease;
 use crate::output::RoleKind;
 use crate::progress::Progress;
 use crate::reads::{FollowerReads, LeaderReads};
 use crate::time::Instant;
+use crate::transfer::Transfer;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     Follower(Option<Following>),
     PreCandidate(PreCandidate),
     Candidate(Candidate),
-    Leader(Leader),
+    /// By far the largest of them, and the rarest.
+    Leader(Box<Leader>),
 }
 
 impl Role {
@@ -37,6 +43,7 @@ pub(crate) struct Following {
     pub(crate) heard: Instant,
     pub(crate) reads: FollowerReads,
     pub(crate) forwards: Forwards,
+    pub(crate) controls: Controls,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +73,13 @@ pub(crate) struct Leader {
     pub(crate) sequence: u64,
     pub(crate) reads: LeaderReads,
     pub(crate) seen: SeenBatches,
+    pub(crate) asked: Asked,
+    /// The change of membership that it was asked for.
+    pub(crate) change: Option<Change>,
+    pub(crate) transfer: Option<Transfer>,
+    /// When it may next hand over to a preferred node.
+    pub(crate) next_preference: Instant,
+    pub(crate) lease: Lease,
 }
 
 impl Leader {

@@ -1,8 +1,10 @@
 //! What people and metrics may look at.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::ids::{LogIndex, NodeId, Term};
+use crate::membership::Membership;
 use crate::output::RoleKind;
 use crate::progress::State;
 use crate::raft::Raft;
@@ -23,6 +25,12 @@ pub struct Status {
     pub vote: Option<NodeId>,
     /// The leader of the term, if the node knows it.
     pub leader: Option<NodeId>,
+    /// The members, as its log has them.
+    pub membership: Arc<Membership>,
+    /// The index of its newest snapshot; zero if it has none.
+    pub snapshot: LogIndex,
+    /// The index before the first entry of its log.
+    pub base: LogIndex,
     /// The last index of its log.
     pub last: LogIndex,
     /// How much of the log is on its disk.
@@ -55,6 +63,8 @@ pub struct PeerStatus {
     pub id: NodeId,
     /// Whether its vote counts.
     pub voter: bool,
+    /// If it is being sent a snapshot: how many bytes of how many are there.
+    pub snapshot: Option<(u64, u64)>,
     /// Everything up to here is on its disk.
     pub matched: LogIndex,
     /// The next entry that it will be sent.
@@ -75,6 +85,8 @@ pub struct Dropped {
     pub stale: u64,
     /// Requests for a vote while the node hears a leader.
     pub disruptive: u64,
+    /// Snapshots that arrived with another checksum than they were announced with.
+    pub corrupt_snapshots: u64,
     /// For a leader, which this node is no longer.
     pub not_leader: u64,
     /// Over a limit of the configuration.
@@ -95,6 +107,10 @@ impl Raft {
             matched: peer.matched,
             next: peer.next,
             probing: matches!(peer.state, State::Probe { .. }),
+            snapshot: match &peer.state {
+                State::Snapshot(sending) => Some(sending.progress()),
+                _ => None,
+            },
             heard: peer.heard,
         });
         Status {
@@ -103,6 +119,9 @@ impl Raft {
             term: self.hard_state.term,
             vote: self.hard_state.vote,
             leader: self.leader(),
+            membership: self.membership.clone(),
+            snapshot: self.snapshot.as_ref().map_or(LogIndex::ZERO, |it| it.position.index),
+            base: self.log.base().index,
             last: self.log.last(),
             durable: self.log.durable(),
             commit: self.commit,

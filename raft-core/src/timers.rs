@@ -5,8 +5,9 @@ use core::time::Duration;
 use crate::outbox::Outbox;
 use crate::output::Outcome;
 use crate::raft::Raft;
-use crate::role::Role;
+use crate::role::{Leader, Role};
 use crate::time::Instant;
+use crate::transfer::Transfer;
 
 /// When a follower or candidate loses patience. The span is drawn anew for each term and each
 /// campaign (paper, section 5.2); the start survives a change of term, so that a node that keeps
@@ -42,23 +43,32 @@ impl Raft {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let role = match &self.role {
-            Role::Leader(leader) => {
-                let alone = leader.peers.is_empty();
-                let heartbeat = (!alone).then_some(leader.next_heartbeat);
-                let check =
-                    (!alone && self.config.check_quorum).then_some(leader.next_quorum_check);
-                // A step sends each peer one message. Who is far behind gets the next at once.
-                let more = self.has_more_to_send().then_some(self.now);
-                [heartbeat, check, more].into_iter().flatten().min()
-            }
+            Role::Leader(leader) => self.leader_deadline(leader),
             Role::Follower(Some(following)) => {
-                let waits = [following.reads.repeat(), following.forwards.give_up()];
+                let waits = [
+                    following.reads.repeat(),
+                    following.forwards.give_up(),
+                    following.controls.repeat(),
+                ];
                 waits.into_iter().flatten().chain([self.election.deadline()]).min()
             }
             Role::Follower(None) if !self.may_campaign() => None,
             _ => Some(self.election.deadline()),
         };
-        role.into_iter().chain(self.awaiting.give_up()).min()
+        let owed = self.applier.is_owed().then_some(self.now);
+        let answers = [self.awaiting.give_up(), self.handovers.give_up()];
+        role.into_iter().chain(owed).chain(answers.into_iter().flatten()).min()
+    }
+
+    fn leader_deadline(&self, leader: &Leader) -> Option<Instant> {
+        let alone = leader.peers.is_empty();
+        let heartbeat = (!alone).then_some(leader.next_heartbeat);
+        let check = (!alone && self.config.check_quorum).then_some(leader.next_quorum_check);
+        let disk = self.log.waits_since().map(|since| since.plus(self.config.disk_timeout));
+        let transfer = leader.transfer.as_ref().map(Transfer::give_up);
+        // A step sends each peer one message. Who is far behind gets the next at once.
+        let more = self.has_more_to_send().then_some(self.now);
+        [heartbeat, check, disk, transfer, more].into_iter().flatten().min()
     }
 
     pub(crate) fn fire_timers(&mut self, out: &mut Outbox<'_>) {
@@ -73,18 +83,29 @@ impl Raft {
                 } else {
                     self.now.plus(self.config.heartbeat_interval)
                 };
+                leader.lease.begin_round(leader.sequence, self.now);
                 leader.speak_to_all();
+                if let Some(transfer) = &mut leader.transfer {
+                    transfer.tell_again();
+                }
+                self.part_with_removed();
+                self.defer_to_preferred(out);
             }
             self.check_quorum(out);
+            self.check_disk(out);
         } else if self.election.deadline() <= self.now {
             self.campaign(out);
         } else {
             self.repeat_read_question(out);
+            self.repeat_control(out);
         }
     }
 
     fn give_up_waiting(&mut self, out: &mut Outbox<'_>) {
         while let Some(request) = self.awaiting.take_expired(self.now) {
+            out.done(request, Outcome::Unknown);
+        }
+        while let Some(request) = self.handovers.take_expired(self.now) {
             out.done(request, Outcome::Unknown);
         }
         if let Role::Follower(Some(following)) = &mut self.role {
@@ -110,6 +131,20 @@ impl Raft {
         if let Role::Leader(leader) = &mut self.role {
             leader.next_quorum_check = expires;
         }
+    }
+
+    /// A leader whose own disk does not answer steps down: it can apply nothing, and perhaps the
+    /// others can.
+    fn check_disk(&mut self, out: &mut Outbox<'_>) {
+        if matches!(self.role, Role::Leader(_)) && self.disk_hangs() {
+            self.follow(self.hard_state.term, None, out);
+        }
+    }
+
+    /// Whether a write has been waiting for this node's disk for too long.
+    pub(crate) fn disk_hangs(&self) -> bool {
+        let since = self.log.waits_since();
+        since.is_some_and(|since| since.plus(self.config.disk_timeout) <= self.now)
     }
 
     /// When a majority, this node included, was last in touch with this leader.

@@ -241,7 +241,8 @@ fn a_place_beyond_the_log_never_matches() {
 #[test]
 fn a_learner_does_not_count_for_a_commit() {
     let settings = |n: u64| -> Settings {
-        Box::new(move |seed| Config::new(id(n), (1..=3).map(id), seed).learners([id(4), id(5)]))
+        let founders = voters(&[1, 2, 3]).learner(id(4), "").learner(id(5), "");
+        Settings::new(founders, move |seed| Config::new(id(n), seed))
     };
     let mut cluster = Cluster::of((1..=5).map(settings));
     cluster.elect(1);

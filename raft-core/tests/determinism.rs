@@ -9,8 +9,9 @@ use common::*;
 use raft_core::{Config, Event, Input, Instant, Output, Raft, Restored};
 
 fn node(seed: u64) -> Raft {
-    let config = Config::new(id(1), (1..=3).map(id), seed);
-    Raft::new(config, Restored::default(), Instant::ORIGIN).expect("sound settings")
+    let config = Config::new(id(1), seed);
+    Raft::new(config, Restored::founding(voters(&[1, 2, 3])), Instant::ORIGIN)
+        .expect("sound settings")
 }
 
 fn hash(raft: &Raft) -> u64 {
@@ -179,10 +180,10 @@ fn the_end_of_time_is_survived() {
         let _ = raft.step(Event::Wake.at(end));
     }
     let huge = std::time::Duration::MAX;
-    let config = Config::new(id(1), [id(1)], 1)
+    let config = Config::new(id(1), 1)
         .election_timeout(huge)
         .heartbeat_interval(huge / 4)
         .outcome_timeout(huge);
-    let mut raft = Raft::new(config, Restored::default(), end).unwrap();
+    let mut raft = Raft::new(config, Restored::founding(voters(&[1])), end).unwrap();
     let _ = raft.step(Event::Wake.at(end));
 }

@@ -319,12 +319,17 @@ fn stored(hard_term: u64, terms: &[(u64, u64)], last: u64) -> StoredLog {
     let start =
         |(first, of_term): &(u64, u64)| TermStart { first: index(*first), term: term(*of_term) };
     let hard_state = HardState { term: term(hard_term), vote: None };
-    StoredLog { hard_state, terms: terms.iter().map(start).collect(), last: index(last) }
+    let terms = terms.iter().map(start).collect();
+    StoredLog { hard_state, terms, last: index(last), ..StoredLog::default() }
 }
 
 fn start(log: StoredLog, applied: u64) -> Result<Raft, ConfigError> {
-    let config = raft_core::Config::new(id(1), (1..=3).map(id), 1);
-    Raft::new(config, Restored { log, applied: index(applied) }, raft_core::Instant::ORIGIN)
+    let config = raft_core::Config::new(id(1), 1);
+    Raft::new(
+        config,
+        Restored { log, applied: index(applied), snapshot: None },
+        raft_core::Instant::ORIGIN,
+    )
 }
 
 /// R008: a log without the hard state that belongs to it is no log to start from.

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use raft_core::{Body, Config, Event, HardState, Notice, Outcome, RoleKind, Term};
+use raft_core::{Body, Event, HardState, Notice, Outcome, RoleKind, Term};
 
 #[test]
 fn three_nodes_elect_a_leader_and_all_know_it() {
@@ -72,7 +72,8 @@ fn a_pre_vote_that_arrives_twice_counts_once() {
 /// The votes of strangers neither count nor pile up in memory.
 #[test]
 fn grants_of_nodes_that_are_no_voters_change_nothing() {
-    let mut node = Lone::with(3, |config| config.pre_vote(false).learners([id(9)]));
+    let mut node =
+        Lone::among(voters(&[1, 2, 3]).learner(id(9), ""), |config| config.pre_vote(false));
     node.timeout(1);
     node.sent();
     let before = node.host(1).raft.clone();
@@ -340,8 +341,7 @@ fn a_leader_that_is_not_in_the_configuration_is_followed() {
 /// C23: who asks for a vote knows best whether this node is a voter.
 #[test]
 fn a_learner_votes_when_asked_but_never_campaigns() {
-    let learner = |seed| Config::new(id(1), [id(2), id(3)], seed).learners([id(1)]);
-    let mut node = Cluster::of([Box::new(learner) as Settings]);
+    let mut node = Lone::among(voters(&[2, 3]).learner(id(1), ""), |config| config);
     node.tick(10 * ELECTION);
     assert_eq!((node.role(1), node.term(1)), (RoleKind::Follower, 0));
     assert_eq!(node.host(1).raft.as_ref().unwrap().deadline(), None);
@@ -356,24 +356,24 @@ fn a_learner_votes_when_asked_but_never_campaigns() {
 fn observers_are_told_of_each_role_term_and_leader() {
     let mut cluster = Cluster::new(3);
     cluster.elect(1);
-    let role = |role, term| Notice::Role { role, term };
-    let leader = |leader, term| Notice::Leader { leader, term };
-    let one = term(1);
+    let is = |role, of_term, leader: Option<u64>| Notice::Leadership {
+        role,
+        term: term(of_term),
+        leader: leader.map(id),
+    };
     assert_eq!(
         cluster.host(1).notices,
         [
-            role(RoleKind::PreCandidate, Term::ZERO),
-            role(RoleKind::Candidate, one),
-            role(RoleKind::Leader, one),
-            leader(Some(id(1)), one),
+            is(RoleKind::PreCandidate, 0, None),
+            is(RoleKind::Candidate, 1, None),
+            is(RoleKind::Leader, 1, Some(1)),
         ]
     );
-    assert_eq!(cluster.host(2).notices, [role(RoleKind::Follower, one), leader(Some(id(1)), one),]);
+    let follows =
+        |leader, of_term| is(RoleKind::Follower, of_term, (leader != 0).then_some(leader));
+    assert_eq!(cluster.host(2).notices, [follows(0, 1), follows(1, 1)]);
     cluster.elect(2);
-    assert_eq!(
-        cluster.host(1).notices[4..],
-        [role(RoleKind::Follower, term(2)), leader(Some(id(2)), term(2)),]
-    );
+    assert_eq!(cluster.host(1).notices[3..], [follows(2, 2)]);
 }
 
 /// Nothing ever happens by itself on a cluster of one node that has nothing to do.
@@ -394,7 +394,7 @@ fn messages_that_went_astray_are_dropped_and_counted() {
     let mut node = Lone::of(3);
     node.step(1, Event::Receive(message(2, 3, 5, vote(at(0, 0)))));
     node.step(1, Event::Receive(message(1, 1, 5, vote(at(0, 0)))));
-    node.step(1, Event::Receive(message(2, 1, 0, Body::Vote { last: at(0, 0) })));
+    node.step(1, Event::Receive(message(2, 1, 0, Body::Vote { last: at(0, 0), transfer: false })));
     assert_eq!((node.sent(), node.term(1)), (vec![], 0));
     assert_eq!(node.status(1).dropped.malformed, 3);
 }

@@ -4,15 +4,17 @@
 mod common;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use common::*;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use raft_core::{
-    Append, AppendReply, AppendResult, Body, Config, Entries, Entry, Event, HardState, Instant,
-    LogIndex, LogPosition, Message, Output, Proposal, Raft, RequestId, Restored, StoredLog, Term,
-    TermStart, Ticket,
+    Append, AppendReply, AppendResult, Body, Config, Control, ControlResult, Entries, Entry, Event,
+    HardState, Instant, LogIndex, LogPosition, Membership, Message, Output, Proposal, Raft,
+    Refusal, RequestId, Restored, Snapshot, SnapshotChunk, SnapshotPiece, SnapshotReply, StoredLog,
+    Term, TermStart, Ticket,
 };
 
 /// Mostly small numbers, so that they meet, and some at the ends of their range.
@@ -51,7 +53,11 @@ fn any_append() -> impl Strategy<Value = Append> {
         terms.sort_unstable();
         let prev_term =
             if prev == 0 { 0 } else { terms.first().map_or(1, |first| (*first).min(2)) };
-        let items: Vec<(u64, &str)> = terms.iter().map(|term| (*term, "c")).collect();
+        let content = |(n, term): (usize, &u64)| {
+            let command = ["c", "c", "{1 2 3}", "{1 2 | 3 + 4}"][(n + prev as usize) % 4];
+            (*term, command)
+        };
+        let items: Vec<(u64, &str)> = terms.iter().enumerate().map(content).collect();
         let entries = entries(prev + 1, &items);
         let commit = index(commit.min(prev + entries.len() as u64));
         Append { prev: at(prev, prev_term), entries, commit, sequence }
@@ -66,7 +72,80 @@ fn any_append() -> impl Strategy<Value = Append> {
     prop_oneof![4 => sound, 1 => odd]
 }
 
+fn any_members() -> impl Strategy<Value = Membership> {
+    prop::sample::select(vec![
+        "{1 2 3 + 4}",
+        "{1 2 3}",
+        "{1 2 4}",
+        "{1}",
+        "{2 3}",
+        "{1 2 | 3 + 4}",
+        "{1 | 1 2}",
+    ])
+    .prop_map(members)
+}
+
+/// Mostly snapshots whose content is a number of times the same byte.
+fn any_snapshot() -> impl Strategy<Value = Snapshot> {
+    (any_position(), any_members(), 0..5_u64, prop::bool::weighted(0.8)).prop_map(
+        |(position, members, size, sound)| {
+            let checksum = crc32fast::hash(&SNAPSHOT[..size as usize]);
+            let checksum = if sound { checksum } else { 0 };
+            Snapshot { position, membership: Arc::new(members), size, checksum }
+        },
+    )
+}
+
+const SNAPSHOT: &[u8] = b"sssss";
+
+fn any_chunk() -> impl Strategy<Value = Body> {
+    (any_snapshot(), number(6), 0..4_usize, number(u64::MAX)).prop_map(
+        |(snapshot, offset, len, sequence)| {
+            let data = Bytes::from_static(&SNAPSHOT[..len]);
+            Body::SnapshotChunk(SnapshotChunk { snapshot, offset, data, sequence })
+        },
+    )
+}
+
+fn any_control() -> impl Strategy<Value = Control> {
+    let change =
+        (any_members(), proptest::option::of(any_members())).prop_map(|(target, only_if)| {
+            Control::ChangeMembership { target: target.into(), only_if: only_if.map(Into::into) }
+        });
+    let transfer = proptest::option::of(0..5_u64)
+        .prop_map(|to| Control::TransferLeadership { to: to.map(id) });
+    prop_oneof![change, transfer]
+}
+
+/// What is said about snapshots and members.
+fn any_late_body() -> impl Strategy<Value = Body> {
+    let batch = || (0..3_u64, number(u64::MAX)).prop_map(|(life, n)| batch(life, n));
+    let reply = (any_snapshot(), [number(u64::MAX), number(6), number(6)], any::<bool>());
+    let result = prop_oneof![
+        any_position().prop_map(ControlResult::Committed),
+        Just(ControlResult::Refused(Refusal::TransferFailed)),
+        Just(ControlResult::Unknown),
+    ];
+    prop_oneof![
+        3 => any_chunk(),
+        2 => reply.prop_map(|(snapshot, [sequence, received, written], gap)| {
+            let (position, checksum) = (snapshot.position, snapshot.checksum);
+            Body::SnapshotReply(SnapshotReply {
+                sequence, position, checksum, received, written, gap,
+            })
+        }),
+        1 => Just(Body::TimeoutNow),
+        1 => (batch(), any_control())
+            .prop_map(|(batch, control)| Body::Control { batch, control }),
+        1 => (batch(), result).prop_map(|(batch, result)| Body::ControlReply { batch, result }),
+    ]
+}
+
 fn any_body() -> impl Strategy<Value = Body> {
+    prop_oneof![3 => any_early_body(), 1 => any_late_body()]
+}
+
+fn any_early_body() -> impl Strategy<Value = Body> {
     let batch = || (0..3_u64, number(u64::MAX)).prop_map(|(life, n)| batch(life, n));
     let commands = prop::collection::vec(Just(Bytes::from_static(b"c")), 0..4);
     let accepted = (any_index(), any_index())
@@ -77,14 +156,18 @@ fn any_body() -> impl Strategy<Value = Body> {
     prop_oneof![
         any_position().prop_map(|last| Body::PreVote { last }),
         any::<bool>().prop_map(|granted| Body::PreVoteReply { granted }),
-        any_position().prop_map(|last| Body::Vote { last }),
+        (any_position(), any::<bool>()).prop_map(|(last, transfer)| Body::Vote { last, transfer }),
         any::<bool>().prop_map(|granted| Body::VoteReply { granted }),
         any_append().prop_map(Body::Append),
-        (number(u64::MAX), result)
-            .prop_map(|(sequence, result)| Body::AppendReply(AppendReply { sequence, result })),
+        (number(u64::MAX), result, proptest::option::weighted(0.1, any_index())).prop_map(
+            |(sequence, result, needs_snapshot)| {
+                Body::AppendReply(AppendReply { sequence, result, needs_snapshot })
+            }
+        ),
         (batch(), commands).prop_map(|(batch, commands)| Body::Propose { batch, commands }),
-        (batch(), proptest::option::of(any_index()))
-            .prop_map(|(batch, first)| Body::ProposeReply { batch, first }),
+        (batch(), proptest::option::of(any_index())).prop_map(|(batch, first)| {
+            Body::ProposeReply { batch, result: first.ok_or(Refusal::Overloaded) }
+        }),
         number(u64::MAX).prop_map(|sequence| Body::ReadIndex { sequence }),
         (number(u64::MAX), any_index())
             .prop_map(|(sequence, index)| Body::ReadIndexReply { sequence, index }),
@@ -117,6 +200,13 @@ enum Happening {
     LoadAnswered(Index),
     Propose(usize),
     Read,
+    Control(Control),
+    ForgetLeader,
+    /// A snapshot of the state machine as it is, or one that makes no sense.
+    SnapshotTaken(Option<Snapshot>),
+    /// The answer to something that the store of snapshots was asked for.
+    SnapshotAnswered(Index),
+    StateLost,
 }
 
 fn any_happening() -> impl Strategy<Value = Happening> {
@@ -133,6 +223,12 @@ fn any_happening() -> impl Strategy<Value = Happening> {
         2 => any::<Index>().prop_map(Happening::LoadAnswered),
         2 => (0..4_usize).prop_map(Happening::Propose),
         1 => Just(Happening::Read),
+        2 => any_control().prop_map(Happening::Control),
+        1 => Just(Happening::ForgetLeader),
+        2 => proptest::option::weighted(0.2, any_snapshot()).prop_map(Happening::SnapshotTaken),
+        4 => any::<Index>().prop_map(Happening::SnapshotAnswered),
+        1 => prop::bool::weighted(0.2)
+            .prop_map(|lost| if lost { Happening::StateLost } else { Happening::Wake }),
     ]
 }
 
@@ -149,13 +245,14 @@ struct Subject {
     raft: Raft,
     tickets: Vec<Ticket>,
     loads: Vec<LogIndex>,
+    snapshot_answers: Vec<Event>,
     entries: Vec<Entry>,
     requests: u64,
 }
 
 impl Subject {
     fn new(node: u64, restored: Restored, tiny: bool) -> Option<Self> {
-        let mut config = Config::new(id(node), (1..=3).map(id), node).learners([id(4)]);
+        let mut config = Config::new(id(node), node);
         if tiny {
             config = config
                 .max_cached_bytes(0)
@@ -164,11 +261,15 @@ impl Subject {
                 .max_applying_bytes(1)
                 .max_pending_requests(3)
                 .max_unpersisted_bytes(200)
+                .max_snapshot_chunk_bytes(1)
+                .max_in_flight_snapshot_bytes(1)
+                .compaction_margin(0)
                 .max_held_messages(3);
         }
         let raft = Raft::new(config, restored, Instant::ORIGIN).ok()?;
         let (tickets, loads, entries) = (vec![Ticket::default()], vec![index(1)], Vec::new());
-        Some(Self { raft, tickets, loads, entries, requests: 0 })
+        let snapshot_answers = vec![Event::Wake];
+        Some(Self { raft, tickets, loads, snapshot_answers, entries, requests: 0 })
     }
 
     fn event(&mut self, happening: Happening, network: &mut Vec<Message>) -> Event {
@@ -204,7 +305,27 @@ impl Subject {
                 Event::Propose((0..count).map(|_| self.proposal()).collect())
             }
             Happening::Read => Event::Read(self.request()),
+            Happening::Control(Control::ChangeMembership { target, only_if }) => {
+                Event::ChangeMembership { request: self.request(), target, only_if }
+            }
+            Happening::Control(Control::TransferLeadership { to }) => {
+                Event::TransferLeadership { request: self.request(), to }
+            }
+            Happening::ForgetLeader => Event::ForgetLeader,
+            Happening::SnapshotTaken(Some(odd)) => Event::SnapshotTaken(odd),
+            Happening::SnapshotTaken(None) => self.take_snapshot(),
+            Happening::SnapshotAnswered(which) => {
+                self.snapshot_answers[which.index(self.snapshot_answers.len())].clone()
+            }
+            Happening::StateLost => Event::StateLost,
         }
+    }
+
+    fn take_snapshot(&self) -> Event {
+        let described = self.raft.describe_snapshot(self.raft.status().applied);
+        let Some((position, membership)) = described else { return Event::Wake };
+        let (size, checksum) = (5, crc32fast::hash(SNAPSHOT));
+        Event::SnapshotTaken(Snapshot { position, membership, size, checksum })
     }
 
     fn request(&mut self) -> RequestId {
@@ -228,7 +349,26 @@ impl Subject {
                 }
                 Output::Send(message) => network.push(message.clone()),
                 Output::Load { from, .. } => self.loads.push(*from),
-                Output::Apply(_) | Output::Done { .. } | Output::Notice(_) => {}
+                Output::ReadSnapshot { snapshot, offset, max_bytes } => {
+                    let rest = &SNAPSHOT[..snapshot.size as usize][*offset as usize..];
+                    let data = Some(Bytes::from_static(&rest[..rest.len().min(*max_bytes)]));
+                    let (snapshot, offset) = (snapshot.clone(), *offset);
+                    self.snapshot_answers.push(Event::SnapshotRead { snapshot, offset, data });
+                }
+                Output::WriteSnapshot(SnapshotPiece { snapshot, attempt, offset, data }) => {
+                    let through = offset + data.len() as u64;
+                    let (snapshot, attempt) = (snapshot.clone(), *attempt);
+                    self.snapshot_answers.push(Event::SnapshotWritten {
+                        snapshot,
+                        attempt,
+                        through,
+                    });
+                }
+                Output::Apply(_)
+                | Output::Done { .. }
+                | Output::Notice(_)
+                | Output::Restore(_)
+                | Output::DropSnapshot(_) => {}
             }
         }
     }
@@ -280,12 +420,17 @@ fn check_outputs(outputs: &[Output], answered: &mut Vec<RequestId>) -> Result<()
     Ok(())
 }
 
+fn founded() -> Option<Snapshot> {
+    Some(Snapshot::initial(voters(&[1, 2, 3]).learner(id(4), "")))
+}
+
 fn any_restored() -> impl Strategy<Value = Restored> {
     let start = (any_index(), any_term()).prop_map(|(first, term)| TermStart { first, term });
     let odd = (any_term(), prop::collection::vec(start, 0..3), any_index(), any_index());
     let odd = odd.prop_map(|(term, terms, last, applied)| {
         let hard_state = HardState { term, vote: None };
-        Restored { log: StoredLog { hard_state, terms, last }, applied }
+        let log = StoredLog { hard_state, terms, last, ..StoredLog::default() };
+        Restored { log, snapshot: founded(), applied }
     });
     let sound = (any_term(), 1..4_u64, 0..6_u64, any_index(), 0..3_u64);
     let sound = sound.prop_map(|(hard_term, first_term, second, last, applied)| {
@@ -294,9 +439,11 @@ fn any_restored() -> impl Strategy<Value = Restored> {
             terms.push(TermStart { first: index(second), term: term(first_term + 1) });
         }
         let hard_state = HardState { term: hard_term, vote: Some(id(2)) };
-        Restored { log: StoredLog { hard_state, terms, last }, applied: index(applied) }
+        let log = StoredLog { hard_state, terms, last, ..StoredLog::default() };
+        Restored { log, snapshot: founded(), applied: index(applied) }
     });
-    prop_oneof![2 => Just(Restored::default()), 2 => sound, 1 => odd]
+    let blank = Restored { snapshot: founded(), ..Restored::default() };
+    prop_oneof![2 => Just(blank), 2 => sound, 1 => odd]
 }
 
 fn run(nodes: Vec<Subject>, steps: Vec<Step>) -> Result<(), TestCaseError> {
@@ -335,7 +482,7 @@ proptest! {
     /// elections and leaders.
     #[test]
     fn three_nodes_survive_anything(tiny in any::<bool>(), steps in any_steps(3, 150)) {
-        let nodes = (1..=3).filter_map(|node| Subject::new(node, Restored::default(), tiny));
+        let nodes = (1..=3).filter_map(|node| Subject::new(node, Restored { snapshot: founded(), ..Restored::default() }, tiny));
         run(nodes.collect(), steps)?;
     }
 
@@ -345,7 +492,7 @@ proptest! {
         tiny in any::<bool>(),
         answers in prop::collection::vec(any_happening(), 0..60),
     ) {
-        let mut subject = Subject::new(1, Restored::default(), tiny).unwrap();
+        let mut subject = Subject::new(1, Restored { snapshot: founded(), ..Restored::default() }, tiny).unwrap();
         let hears = |from, of_term, body| Event::Receive(message(from, 1, of_term, body));
         let timeout = subject.raft.deadline().unwrap();
         let opening = [Event::Wake, hears(2, 0, pre_vote_reply(true))];

@@ -141,7 +141,11 @@ fn a_peer_whose_log_differs_confirms_reads_too() {
     let read = node.read(1);
     let sequence = append_of(&node.sent()[0]).unwrap().sequence;
     let result = raft_core::AppendResult::Rejected { prev: index(1), hint: at(0, 0) };
-    node.hears(3, 1, Body::AppendReply(raft_core::AppendReply { sequence, result }));
+    node.hears(
+        3,
+        1,
+        Body::AppendReply(raft_core::AppendReply { sequence, result, needs_snapshot: None }),
+    );
     assert_eq!(node.outcome(read), readable(1));
 }
 
@@ -340,7 +344,8 @@ fn a_lone_voter_answers_reads_at_once() {
 #[test]
 fn a_learner_serves_reads_at_a_confirmed_index() {
     let settings = |n: u64| -> Settings {
-        Box::new(move |seed| raft_core::Config::new(id(n), [id(1), id(2)], seed).learners([id(3)]))
+        let founders = voters(&[1, 2]).learner(id(3), "");
+        Settings::new(founders, move |seed| raft_core::Config::new(id(n), seed))
     };
     let mut cluster = Cluster::of((1..=3).map(settings));
     cluster.elect(1);

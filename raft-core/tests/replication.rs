@@ -461,7 +461,7 @@ fn every_answer_of_a_newer_term_ends_a_leadership() {
         rejected(1, at(0, 0)),
         vote_reply(true),
         pre_vote_reply(false),
-        Body::ProposeReply { batch: batch(1, 1), first: None },
+        Body::ProposeReply { batch: batch(1, 1), result: Err(raft_core::Refusal::Overloaded) },
         Body::ReadIndexReply { sequence: 1, index: index(1) },
     ] {
         let mut node = Lone::of(3);

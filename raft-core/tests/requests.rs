@@ -280,7 +280,7 @@ fn a_batch_of_a_stranger_or_without_commands_is_not_appended() {
     node.lead();
     assert_eq!(node.hears(9, 1, propose(batch(7, 1), &["x"])), []);
     let reply = node.hears(2, 1, propose(batch(7, 2), &[]));
-    let refusal = Body::ProposeReply { batch: batch(7, 2), first: None };
+    let refusal = Body::ProposeReply { batch: batch(7, 2), result: Err(Refusal::Overloaded) };
     assert_eq!(reply, [message(1, 2, 1, refusal)]);
     assert_eq!(node.log(1), "1:");
 }
@@ -326,7 +326,7 @@ fn an_answer_that_names_the_place_before_the_log_is_ignored() {
     let request = node.propose(1, "x");
     let sent = node.sent();
     let Body::Propose { batch, .. } = sent[0].body else { unreachable!("{sent:?}") };
-    node.hears(2, 1, Body::ProposeReply { batch, first: Some(index(0)) });
+    node.hears(2, 1, Body::ProposeReply { batch, result: Ok(index(0)) });
     assert_eq!(node.outcome(request), None);
 }
 
@@ -337,7 +337,7 @@ fn answers_that_are_for_somebody_else_are_ignored() {
     let request = node.propose(1, "x");
     let sent = node.sent();
     let Body::Propose { batch: mine, .. } = sent[0].body else { unreachable!("{sent:?}") };
-    let reply = |batch| Body::ProposeReply { batch, first: None };
+    let reply = |batch| Body::ProposeReply { batch, result: Err(Refusal::Overloaded) };
     node.hears(3, 1, reply(mine));
     node.hears(2, 1, reply(batch(mine.incarnation + 1, mine.sequence)));
     node.hears(2, 1, reply(batch(mine.incarnation, mine.sequence + 1)));
@@ -357,7 +357,7 @@ fn an_answer_to_a_batch_from_before_a_restart_is_ignored() {
     node.restart(1);
     node.hears(2, 1, append(at(1, 1), &[], 1));
     let request = node.propose(1, "new");
-    node.hears(2, 1, Body::ProposeReply { batch, first: Some(index(1)) });
+    node.hears(2, 1, Body::ProposeReply { batch, result: Ok(index(1)) });
     assert_eq!(node.outcome(request), None);
 }
 

@@ -4,12 +4,14 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::*;
-use proptest::prelude::*;
 use raft_core::{
-    Append, AppendReply, AppendResult, BatchId, Body, DecodeError, Entries, LogIndex, LogPosition,
-    Message, Payload, Term, WIRE_VERSION,
+    Append, AppendReply, AppendResult, BatchId, Body, Control, ControlResult, DecodeError, Entries,
+    LogIndex, Membership, Message, Payload, Refusal, Snapshot, SnapshotChunk, SnapshotReply, Term,
+    WIRE_VERSION,
 };
 
 fn encode(message: &Message) -> Vec<u8> {
@@ -41,6 +43,7 @@ fn golden() -> Vec<(Body, &'static str)> {
         (pre_vote_reply(false), "2a 00"),
         (vote(at(5, 6)), "32 04 08 05 10 06"),
         (vote(at(0, 0)), "32 00"),
+        (Body::Vote { last: at(5, 6), transfer: true }, "32 06 08 05 10 06 18 01"),
         (vote_reply(true), "3a 02 08 01"),
         (
             append_numbered(9, at(5, 6), &[(7, ""), (7, "hi")], 5),
@@ -50,10 +53,91 @@ fn golden() -> Vec<(Body, &'static str)> {
         (accepted_numbered(9, 7, 6), "4a 08 08 09 12 04 08 07 10 06"),
         (rejected(5, at(3, 2)), "4a 0c 08 01 1a 08 08 05 12 04 08 03 10 02"),
         (propose(batch, &["hi", ""]), "52 0a 08 03 10 04 1a 02 68 69 1a 00"),
-        (Body::ProposeReply { batch, first: Some(index(8)) }, "5a 06 08 03 10 04 18 08"),
-        (Body::ProposeReply { batch, first: None }, "5a 04 08 03 10 04"),
+        (Body::ProposeReply { batch, result: Ok(index(8)) }, "5a 06 08 03 10 04 18 08"),
+        (
+            Body::ProposeReply { batch, result: Err(Refusal::Overloaded) },
+            "5a 08 08 03 10 04 22 02 08 02",
+        ),
+        (
+            Body::ProposeReply { batch, result: Err(Refusal::TooLarge { size: 300, limit: 9 }) },
+            "5a 0d 08 03 10 04 22 07 08 0a 10 ac 02 18 09",
+        ),
         (Body::ReadIndex { sequence: 5 }, "62 02 08 05"),
         (Body::ReadIndexReply { sequence: 5, index: index(7) }, "6a 04 08 05 10 07"),
+    ]
+}
+
+/// The messages of [`golden`] that are about snapshots and members.
+fn golden_of_the_cluster() -> Vec<(Body, &'static str)> {
+    let batch = BatchId { incarnation: 3, sequence: 4 };
+    let reply = |result| Body::ControlReply { batch, result };
+    let change = |target: Membership, only_if: Option<Membership>| {
+        let (target, only_if) = (Arc::new(target), only_if.map(Arc::new));
+        Body::Control { batch, control: Control::ChangeMembership { target, only_if } }
+    };
+    let transfer = |to| Body::Control { batch, control: Control::TransferLeadership { to } };
+    let with_details = Membership::new().voter(id(1), "a:1").learner(id(2), "").prefer(id(1), 6);
+    let snapshot = Snapshot {
+        position: at(5, 6),
+        membership: Arc::new(voters(&[1])),
+        size: 300,
+        checksum: 0xffff_ffff,
+    };
+    let question = SnapshotChunk {
+        snapshot: Snapshot { size: 0, checksum: 0, ..snapshot.clone() },
+        offset: 0,
+        data: Bytes::new(),
+        sequence: 9,
+    };
+    let data = Bytes::from_static(b"hi");
+    let chunk = SnapshotChunk { snapshot, offset: 200, data, sequence: 10 };
+    let lost = AppendReply {
+        sequence: 9,
+        result: AppendResult::Accepted { last: index(7), durable: index(6) },
+        needs_snapshot: Some(index(0)),
+    };
+    vec![
+        (
+            append_numbered(9, at(5, 6), &[(7, "{1 2 | 1 3 + 3}")], 5),
+            "42 26 0a 04 08 05 10 06 10 05 18 09 22 1a 08 07 22 16 0a 06 08 01 20 01 28 01 \
+             0a 04 08 02 20 01 0a 06 08 03 28 01 30 01",
+        ),
+        (Body::AppendReply(lost), "4a 0a 08 09 12 04 08 07 10 06 20 00"),
+        (
+            Body::SnapshotChunk(chunk),
+            "72 22 0a 17 0a 04 08 05 10 06 12 06 0a 04 08 01 20 01 18 ac 02 20 ff ff ff ff 0f \
+             10 c8 01 1a 02 68 69 20 0a",
+        ),
+        (
+            Body::SnapshotChunk(question),
+            "72 12 0a 0e 0a 04 08 05 10 06 12 06 0a 04 08 01 20 01 20 09",
+        ),
+        (
+            Body::SnapshotReply(SnapshotReply {
+                sequence: 9,
+                position: at(5, 6),
+                checksum: 7,
+                received: 200,
+                written: 100,
+                gap: true,
+            }),
+            "7a 11 08 09 12 04 08 05 10 06 18 07 20 c8 01 28 64 30 01",
+        ),
+        (Body::TimeoutNow, "82 01 00"),
+        (
+            change(with_details.clone(), Some(voters(&[1]))),
+            "8a 01 23 08 03 10 04 1a 1d 0a 13 0a 0b 08 01 12 03 61 3a 31 18 06 20 01 0a 04 08 02 \
+             30 01 12 06 0a 04 08 01 20 01",
+        ),
+        (change(voters(&[1]), None), "8a 01 0e 08 03 10 04 1a 08 0a 06 0a 04 08 01 20 01"),
+        (transfer(Some(id(2))), "8a 01 08 08 03 10 04 22 02 08 02"),
+        (transfer(None), "8a 01 06 08 03 10 04 22 00"),
+        (reply(ControlResult::Committed(at(5, 6))), "92 01 0a 08 03 10 04 1a 04 08 05 10 06"),
+        (
+            reply(ControlResult::Refused(Refusal::NotCaughtUp { id: id(2) })),
+            "92 01 0a 08 03 10 04 22 04 08 09 10 02",
+        ),
+        (reply(ControlResult::Unknown), "92 01 06 08 03 10 04 28 01"),
     ]
 }
 
@@ -62,7 +146,7 @@ const HEAD: &str = "01 08 01 10 02 18 07";
 /// A change of these bytes breaks clusters that are being upgraded.
 #[test]
 fn each_kind_of_message_has_the_documented_bytes() {
-    for (body, digits) in golden() {
+    for (body, digits) in golden().into_iter().chain(golden_of_the_cluster()) {
         let message = message(1, 2, 7, body);
         let bytes = hex(&format!("{HEAD} {digits}"));
         assert_eq!(encode(&message), bytes, "{message:?}");
@@ -73,7 +157,7 @@ fn each_kind_of_message_has_the_documented_bytes() {
 #[test]
 fn the_documented_bytes_are_in_the_document() {
     let document = include_str!("../../docs/wire.md");
-    for (body, digits) in golden() {
+    for (body, digits) in golden().into_iter().chain(golden_of_the_cluster()) {
         assert!(document.contains(digits), "docs/wire.md lacks {digits}, {body:?}");
     }
     assert!(document.contains(HEAD));
@@ -127,12 +211,20 @@ fn fields_may_come_in_any_order() {
 fn a_kind_that_this_version_does_not_know_is_unknown() {
     let unknown = [
         HEAD.to_owned(),
-        format!("{HEAD} 72 00"),
-        // An entry with a payload of kind 4, then one without any.
-        format!("{HEAD} 42 08 0a 00 22 04 08 07 22 00"),
+        format!("{HEAD} fa 01 00"),
+        // An entry with a payload of kind 5, then one without any.
+        format!("{HEAD} 42 08 0a 00 22 04 08 07 2a 00"),
         format!("{HEAD} 42 06 0a 00 22 02 08 07"),
         // An answer to an Append that neither accepts nor rejects.
         format!("{HEAD} 4a 02 08 09"),
+        // An answer to a Propose without an index and without a reason, and with reasons of number
+        // 0 and 11.
+        format!("{HEAD} 5a 04 08 03 10 04"),
+        format!("{HEAD} 5a 06 08 03 10 04 22 00"),
+        format!("{HEAD} 5a 08 08 03 10 04 22 02 08 0b"),
+        // A request about the cluster of no kind, and an answer of no kind.
+        format!("{HEAD} 8a 01 04 08 03 10 04"),
+        format!("{HEAD} 92 01 04 08 03 10 04"),
     ];
     for digits in unknown {
         assert_eq!(decode(hex(&digits)), Err(DecodeError::Unknown), "{digits}");
@@ -170,6 +262,15 @@ fn contradictions_are_refused() {
         format!("{HEAD} 42 0c 0a 00 10 {too_large_index}"),
         format!("{HEAD} 6a 0a 10 {too_large_index}"),
         format!("{HEAD} 5a 0a 18 {too_large_index}"),
+        // An entry with nobody in its configuration; a configuration without a voter; with a member
+        // of no kind, that is there twice, or that is a voter and a learner.
+        format!("{HEAD} 42 08 0a 00 22 04 08 07 22 00"),
+        format!("{HEAD} 42 0e 0a 00 22 0a 08 07 22 06 0a 04 08 01 30 01"),
+        format!("{HEAD} 42 12 0a 00 22 0e 08 07 22 0a 0a 04 08 01 20 01 0a 02 08 02"),
+        format!("{HEAD} 42 14 0a 00 22 10 08 07 22 0c 0a 04 08 01 20 01 0a 04 08 01 20 01"),
+        format!("{HEAD} 42 10 0a 00 22 0c 08 07 22 08 0a 06 08 01 20 01 30 01"),
+        // A snapshot of a position with only an index.
+        format!("{HEAD} 72 0e 0a 0c 0a 02 08 05 12 06 0a 04 08 01 20 01"),
         // Entries of term 0, of falling terms, and behind the largest index.
         format!("{HEAD} 42 06 0a 00 22 02 10 01"),
         format!("{HEAD} 42 0e 0a 00 22 04 08 07 10 01 22 04 08 06 10 01"),
@@ -194,7 +295,7 @@ fn commands_share_the_memory_of_the_bytes_they_came_in() {
                 .iter()
                 .filter_map(|entry| match &entry.payload {
                     Payload::Command(command) => Some(command.clone()),
-                    Payload::Noop => None,
+                    Payload::Noop | Payload::Membership(_) => None,
                 })
                 .collect(),
             other => unreachable!("{other:?}"),
@@ -225,6 +326,22 @@ fn a_decoded_message_takes_no_more_than_64_times_its_bytes() {
     }
 }
 
+/// Log stores and snapshot files hold these encodings.
+#[test]
+fn configurations_and_descriptions_of_snapshots_have_the_documented_bytes() {
+    let members = voters(&[1]);
+    assert_eq!(members.encode(), hex("0a 04 08 01 20 01"));
+    assert_eq!(Membership::decode(members.encode()), Ok(members.clone()));
+    assert_eq!(Membership::decode(Bytes::new()), Ok(Membership::new()));
+    assert_eq!(Membership::decode(hex("0a 05").into()), Err(DecodeError::Garbled));
+    let membership = Arc::new(members);
+    let snapshot = Snapshot { position: at(5, 6), membership, size: 300, checksum: 7 };
+    let bytes = hex("0a 04 08 05 10 06 12 06 0a 04 08 01 20 01 18 ac 02 20 07");
+    assert_eq!(snapshot.encode(), bytes);
+    assert_eq!(Snapshot::decode(bytes.into()), Ok(snapshot));
+    assert_eq!(Snapshot::decode(hex("0a 01").into()), Err(DecodeError::Garbled));
+}
+
 /// A buffer that is too short is left as it is.
 #[test]
 fn a_fixed_buffer_that_is_too_short_gets_nothing() {
@@ -253,118 +370,12 @@ fn encoding_appends_to_what_is_in_the_buffer() {
 /// A connection that breaks in the middle of a message can't turn it into harm.
 #[test]
 fn a_message_that_is_cut_short_is_an_error_or_another_message() {
-    for (body, _) in golden() {
+    for (body, _) in golden().into_iter().chain(golden_of_the_cluster()) {
         let whole = encode(&message(1, 2, 7, body));
         for length in 0..whole.len() {
             if let Ok(message) = decode(&whole[..length]) {
                 assert_eq!(decode(encode(&message)), Ok(message));
             }
-        }
-    }
-}
-
-fn any_index() -> impl Strategy<Value = LogIndex> {
-    prop_oneof![0..20_u64, 0..=LogIndex::MAX.get()].prop_map(index)
-}
-
-fn any_term() -> impl Strategy<Value = Term> {
-    prop_oneof![0..20_u64, 0..=Term::MAX.get()].prop_map(term)
-}
-
-fn any_position() -> impl Strategy<Value = LogPosition> {
-    let inside = (1..=LogIndex::MAX.get() - 10, 1..=Term::MAX.get());
-    prop_oneof![1 => Just(at(0, 0)), 4 => inside.prop_map(|(index, term)| at(index, term))]
-}
-
-fn any_command() -> impl Strategy<Value = Bytes> {
-    prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from)
-}
-
-fn any_append() -> impl Strategy<Value = Append> {
-    let payload = proptest::option::of(any_command())
-        .prop_map(|command| command.map_or(Payload::Noop, Payload::Command));
-    let items = prop::collection::vec((1..Term::MAX.get(), payload), 0..6);
-    (any_position(), items, any_index(), any::<u64>()).prop_map(
-        |(prev, mut items, commit, sequence)| {
-            items.sort_by_key(|(term, _)| *term);
-            let entries =
-                (prev.index.get() + 1..).zip(items).map(|(at_index, (of_term, payload))| {
-                    raft_core::Entry { term: term(of_term), index: index(at_index), payload }
-                });
-            let entries = Entries::new(entries.collect()).expect("a sound run");
-            Append { prev, entries, commit, sequence }
-        },
-    )
-}
-
-fn any_body() -> impl Strategy<Value = Body> {
-    let batch = || {
-        any::<(u64, u64)>().prop_map(|(incarnation, sequence)| BatchId { incarnation, sequence })
-    };
-    let accepted = (any_index(), any_index())
-        .prop_map(|(last, durable)| AppendResult::Accepted { last, durable });
-    let rejected = (any_index(), any_position())
-        .prop_map(|(prev, hint)| AppendResult::Rejected { prev, hint });
-    let reply = (any::<u64>(), prop_oneof![accepted, rejected])
-        .prop_map(|(sequence, result)| AppendReply { sequence, result });
-    prop_oneof![
-        any_position().prop_map(|last| Body::PreVote { last }),
-        any::<bool>().prop_map(|granted| Body::PreVoteReply { granted }),
-        any_position().prop_map(|last| Body::Vote { last }),
-        any::<bool>().prop_map(|granted| Body::VoteReply { granted }),
-        any_append().prop_map(Body::Append),
-        reply.prop_map(Body::AppendReply),
-        (batch(), prop::collection::vec(any_command(), 0..5))
-            .prop_map(|(batch, commands)| Body::Propose { batch, commands }),
-        (batch(), proptest::option::of(any_index()))
-            .prop_map(|(batch, first)| Body::ProposeReply { batch, first }),
-        any::<u64>().prop_map(|sequence| Body::ReadIndex { sequence }),
-        (any::<u64>(), any_index())
-            .prop_map(|(sequence, index)| Body::ReadIndexReply { sequence, index }),
-    ]
-}
-
-fn any_message() -> impl Strategy<Value = Message> {
-    (any::<(u64, u64)>(), any_term(), any_body()).prop_map(|((from, to), term, body)| Message {
-        from: id(from),
-        to: id(to),
-        term,
-        body,
-    })
-}
-
-proptest! {
-    #[test]
-    fn every_message_is_read_back_as_it_was_written(message in any_message()) {
-        prop_assert_eq!(decode(encode(&message)), Ok(message));
-    }
-
-    /// R103: any bytes at all.
-    #[test]
-    fn arbitrary_bytes_are_an_error_or_a_message(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let versioned: Vec<u8> = [WIRE_VERSION].into_iter().chain(bytes.iter().copied()).collect();
-        for bytes in [bytes, versioned] {
-            if let Ok(message) = decode(bytes) {
-                prop_assert_eq!(decode(encode(&message)), Ok(message));
-            }
-        }
-    }
-
-    /// R103: bytes that are almost a message.
-    #[test]
-    fn damaged_messages_are_an_error_or_a_message(
-        message in any_message(),
-        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
-        keep in any::<prop::sample::Index>(),
-    ) {
-        let mut bytes = encode(&message);
-        for (place, byte) in damage {
-            let place = place.index(bytes.len());
-            bytes[place] = byte;
-        }
-        bytes.truncate(keep.index(bytes.len() + 1).max(1));
-        if let Ok(message) = decode(bytes) {
-            prop_assert_eq!(decode(encode(&message)), Ok(message));
         }
     }
 }

@@ -1,16 +1,17 @@
 //! The thread that owns the state machine.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
-use raft_core::{Entries, Event, LogIndex, Payload};
+use raft_core::{Entries, Event, LogIndex, Payload, Snapshot};
 
 use crate::error::text_of;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Completion, Mailbox};
 use crate::request::Reply;
-use crate::{NodeError, StateMachine};
+use crate::{NodeError, SnapshotStore, StateMachine};
 
 pub(crate) enum ApplyJob {
     Apply {
@@ -22,6 +23,10 @@ pub(crate) enum ApplyJob {
         query: Bytes,
         reply: Reply,
     },
+    /// Replace the state by that of a snapshot.
+    Restore(Snapshot),
+    /// Hand out the state as it is.
+    Freeze,
 }
 
 /// Starts the thread of the state machine. It ends when the sender is dropped or the node has
@@ -29,22 +34,32 @@ pub(crate) enum ApplyJob {
 pub(crate) fn spawn(
     name: String,
     machine: impl StateMachine,
+    snapshots: Arc<dyn SnapshotStore>,
     mailbox: Mailbox,
 ) -> Result<(Sender<ApplyJob>, JoinHandle<()>), NodeError> {
     let (sender, jobs) = channel();
     let work = move || {
         // The state machine is not looked at again after a panic, so whatever state the panic
         // left it in does no harm. Replies that it did not get to are dropped: "unknown".
-        let panic = catch_unwind(AssertUnwindSafe(|| run(machine, &jobs, &mailbox)));
-        if let Err(payload) = panic {
-            mailbox.fail(NodeError::StateMachinePanicked(text_of(payload.as_ref())));
+        let result = catch_unwind(AssertUnwindSafe(|| run(machine, &*snapshots, &jobs, &mailbox)));
+        let result = result.unwrap_or_else(|payload| {
+            Err(NodeError::StateMachinePanicked(text_of(payload.as_ref())))
+        });
+        if let Err(error) = result {
+            mailbox.fail(error);
         }
     };
     let thread = thread::Builder::new().name(name).spawn(work).map_err(NodeError::Thread)?;
     Ok((sender, thread))
 }
 
-fn run(mut machine: impl StateMachine, jobs: &Receiver<ApplyJob>, mailbox: &Mailbox) {
+fn run(
+    mut machine: impl StateMachine,
+    snapshots: &dyn SnapshotStore,
+    jobs: &Receiver<ApplyJob>,
+    mailbox: &Mailbox,
+) -> Result<(), NodeError> {
+    let mut applied = machine.applied();
     while let Ok(job) = jobs.recv()
         && !mailbox.is_closed()
     {
@@ -52,12 +67,24 @@ fn run(mut machine: impl StateMachine, jobs: &Receiver<ApplyJob>, mailbox: &Mail
             ApplyJob::Apply { entries, replies } => {
                 apply(&mut machine, &entries, replies, mailbox);
                 if let Some(last) = entries.last() {
-                    mailbox.complete(Event::Applied(last.index));
+                    applied = last.index;
+                    mailbox.complete(Event::Applied(applied));
                 }
             }
             ApplyJob::Query { query, reply } => reply.answer(Ok(machine.query(query))),
+            ApplyJob::Restore(snapshot) => {
+                applied = snapshot.position.index;
+                let mut content = snapshots.open(&snapshot)?;
+                machine.restore(applied, &mut content).map_err(NodeError::Restore)?;
+                mailbox.complete(Event::Applied(applied));
+            }
+            ApplyJob::Freeze => {
+                let state = machine.snapshot();
+                mailbox.complete(Completion::Frozen { index: applied, state });
+            }
         }
     }
+    Ok(())
 }
 
 fn apply(
@@ -74,7 +101,7 @@ fn apply(
         }
         let answer = match &entry.payload {
             Payload::Command(command) => machine.apply(entry.index, command.clone()),
-            Payload::Noop => Bytes::new(),
+            Payload::Noop | Payload::Membership(_) => Bytes::new(),
         };
         if let Some((_, reply)) = replies.next_if(|(index, _)| *index == entry.index) {
             reply.answer(Ok(answer));

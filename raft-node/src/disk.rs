@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
+use bytes::Bytes;
 use raft_core::{Event, LogIndex, Write};
 
 use crate::error::text_of;
@@ -13,6 +14,7 @@ use crate::{LogStore, NodeError, StoreError};
 pub(crate) enum DiskJob {
     Write(Write),
     Load { from: LogIndex, through: LogIndex, max_bytes: usize },
+    Metadata(Bytes),
 }
 
 /// Starts the disk thread. It ends when the sender is dropped, after everything that was queued.
@@ -51,6 +53,10 @@ fn run(
         next = match job {
             DiskJob::Write(write) => {
                 writes.push(write);
+                jobs.try_recv().ok()
+            }
+            DiskJob::Metadata(metadata) => {
+                store.set_metadata(&metadata)?;
                 jobs.try_recv().ok()
             }
             DiskJob::Load { from, through, max_bytes } => {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use raft_core::{ConfigError, NodeId};
 use thiserror::Error;
 
+use crate::ClusterId;
+
 /// A log store failed. The node that uses it stops; none of these is worth a retry inside the
 /// process.
 #[derive(Debug, Error)]
@@ -30,7 +32,7 @@ pub enum StoreError {
         /// The data directory.
         path: PathBuf,
     },
-    /// A part of the log that was once complete no longer reads as it was written. Cutting it off
+    /// A part of the log or of a snapshot that was once complete no longer reads as it was written. Cutting it off
     /// could lose committed entries, so the node does not start. Keep the other members running
     /// without this one; don't start it on an empty directory or an older copy, for it would have
     /// forgotten what it promised.
@@ -62,9 +64,9 @@ pub enum StoreError {
         /// The largest size that the store takes, in bytes.
         limit: u64,
     },
-    /// A write does not continue the log. This is a mistake of the caller: nothing of that write
-    /// was stored.
-    #[error("a write does not continue the log: {what}")]
+    /// A write does not continue the log, or a piece of a snapshot what came before it. This is a
+    /// mistake of the caller: nothing of it was stored.
+    #[error("a write does not continue what is stored: {what}")]
     OutOfOrder {
         /// What does not fit.
         what: &'static str,
@@ -91,6 +93,32 @@ pub enum NodeError {
     /// The log store failed. See [`StoreError`] for what to do.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The storage belongs to another node, or to a node of another cluster. Start the node with its
+    /// own storage, or under the name that this one belongs to.
+    #[error("this storage belongs to node {node} of cluster {}", cluster.get())]
+    OtherNode {
+        /// The cluster that the storage belongs to.
+        cluster: ClusterId,
+        /// The node that it belongs to.
+        node: NodeId,
+    },
+    /// The storage belongs to a cluster that was founded with other members, or to a node that was
+    /// added to a cluster. Members are changed with a change of membership, not by other settings.
+    #[error("this storage belongs to a cluster that was founded with other members")]
+    OtherFounders,
+    /// The settings list the founding members, and this node is not among them.
+    #[error("node {id} is not among the founding members that its settings list")]
+    NotAFounder {
+        /// The node.
+        id: NodeId,
+    },
+    /// The log holds something, and not whose it is. A part of the storage is missing.
+    #[error("the storage holds a log that does not say whose it is")]
+    NoIdentity,
+    /// The state machine could not be restored from a snapshot: the reader failed, or the machine
+    /// made no sense of it, for instance because a newer version wrote it.
+    #[error("the state machine can't be restored from the snapshot: {0}")]
+    Restore(io::Error),
     /// The user's state machine panicked, with this message. The node stops, because a replica
     /// that skips a command is no replica; on the same command every other node may panic too.
     /// Mend the state machine, then start the nodes again.

@@ -2,16 +2,19 @@
 //! disk, the link to its peers.
 //!
 //! Most programs use an adapter, such as `raft-tokio`, and meet this crate in three places: they
-//! implement [`StateMachine`], open a [`FileLog`] and fill in [`Settings`]. The rest is for adapters.
+//! implement [`StateMachine`], open a [`Storage`] and fill in [`Settings`]. The rest is for adapters.
 //!
 //! | | |
 //! | --- | --- |
 //! | [`StateMachine`] | what is replicated: the user's own |
-//! | [`LogStore`] | where the log is kept: [`FileLog`], or [`MemoryLog`] for tests, or one's own |
+//! | [`Storage`] | where the node keeps its log and its snapshots: files, or memory for tests |
+//! | [`LogStore`], [`SnapshotStore`] | the two parts of it, to be written for other kinds of storage |
 //! | [`Settings`] | who is in the cluster, and at which address |
 //! | [`Node`] | the core with a thread for its disk and one for its state machine |
 //! | [`Client`] | its front door: requests with callbacks, from any thread |
 //! | [`Outgoing`], [`Inbound`] | the link between two nodes, as bytes in and bytes out |
+//! | [`session`] | commands that may be tried again: applied once |
+//! | [`Peers`] | who the peers are, and where |
 //! | [`Outbound`], [`PeerQueue`] | what waits for each peer's socket |
 //! | [`Clock`], [`Backoff`], [`tune`] | small things that every adapter needs |
 //!
@@ -37,12 +40,12 @@
 //!
 //! use raft_node::core::Message;
 //! use raft_node::{
-//!     Client, Clock, LogStore, Node, NodeError, Settings, StateMachine, Turn, Wiring,
+//!     Client, Clock, Node, NodeError, Settings, StateMachine, Storage, Turn, Wiring,
 //! };
 //!
 //! fn run(
 //!     settings: &Settings,
-//!     store: impl LogStore,
+//!     storage: Storage,
 //!     machine: impl StateMachine,
 //!     send: impl FnMut(Message) + Send + 'static,
 //!     started: impl FnOnce(Client),
@@ -53,11 +56,10 @@
 //!         send: Box::new(send),
 //!         observe: Box::new(|_| {}),
 //!     };
-//!     let (mut node, client) =
-//!         Node::new(settings.config()?, store, machine, wiring, clock.now())?;
+//!     let (mut node, client) = Node::new(settings, storage, machine, wiring, clock.now())?;
 //!     started(client);
 //!     loop {
-//!         match node.turn(clock.now()) {
+//!         match node.turn(|| clock.now()) {
 //!             Turn::Continue { more: true, .. } => thread::yield_now(),
 //!             Turn::Continue { deadline: None, .. } => thread::park(),
 //!             Turn::Continue { deadline: Some(at), .. } => thread::park_timeout(clock.until(at)),
@@ -70,7 +72,7 @@
 //! }
 //! # use bytes::Bytes;
 //! # use raft_node::core::{LogIndex, NodeId};
-//! # use raft_node::MemoryLog;
+//! # use raft_node::FrozenState;
 //! # struct Echo;
 //! # impl StateMachine for Echo {
 //! #     fn apply(&mut self, _: LogIndex, command: Bytes) -> Bytes {
@@ -78,6 +80,12 @@
 //! #     }
 //! #     fn query(&self, query: Bytes) -> Bytes {
 //! #         query
+//! #     }
+//! #     fn snapshot(&self) -> FrozenState {
+//! #         Box::new(|_| Ok(()))
+//! #     }
+//! #     fn restore(&mut self, _: LogIndex, _: &mut dyn std::io::Read) -> std::io::Result<()> {
+//! #         Ok(())
 //! #     }
 //! # }
 //! # fn ask(client: Client) {
@@ -98,39 +106,52 @@
 //! # let settings = Settings::new(NodeId::new(1))
 //! #     .peer(NodeId::new(1), "")
 //! #     .election_timeout(std::time::Duration::from_millis(20));
-//! # run(&settings, MemoryLog::new(), Echo, |_| {}, ask).unwrap();
+//! # run(&settings, Storage::in_memory(), Echo, |_| {}, ask).unwrap();
 //! ```
 
 mod applier;
 mod backoff;
 mod clock;
+mod directory;
 mod disk;
 mod error;
 mod file_log;
+mod file_snapshots;
 mod fit;
+mod identity;
+mod librarian;
 mod link;
 mod mailbox;
 mod memory_log;
+mod memory_snapshots;
 mod node;
 mod outbound;
+mod peers;
 mod request;
+pub mod session;
 mod settings;
 mod socket;
 mod state_machine;
+mod storage;
 mod store;
 
 pub use backoff::Backoff;
 pub use clock::Clock;
 pub use error::{NodeError, StoreError};
 pub use file_log::{FileLog, FileLogOptions};
-pub use link::{ClusterId, Greeting, Inbound, LinkError, Outgoing, Received};
+pub use file_snapshots::FileSnapshots;
+pub use identity::StorageId;
+pub use link::{ClusterId, Inbound, LinkError, Outgoing, Received};
 pub use mailbox::Notifier;
 pub use memory_log::MemoryLog;
+pub use memory_snapshots::MemorySnapshots;
 pub use node::{Node, NodeStatus, Threads, Turn, Wiring};
 pub use outbound::{Outbound, PeerQueue};
+pub use peers::Peers;
 pub use raft_core as core;
 pub use request::{Client, RequestError};
-pub use settings::{Leadership, Settings};
+pub use settings::{Leadership, Settings, SnapshotPolicy};
 pub use socket::tune;
-pub use state_machine::StateMachine;
-pub use store::LogStore;
+pub use state_machine::{FrozenState, StateMachine};
+pub use storage::Storage;
+pub use store::{LogStore, SnapshotStore, SnapshotWriter};

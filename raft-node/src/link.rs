@@ -3,20 +3,25 @@
 //! A connection carries messages one way, from the node that dialled to the node that listens.
 //! Everything is sent in frames: a length (u32), the CRC-32 of the payload (u32), the payload; all
 //! numbers are little-endian. The first frame is the dialler's hello: the bytes `RAFT`, the link
-//! version (u8), the cluster id, its own node id and that of the node that it means to reach (u64
-//! each). The listener answers with one frame: `RAFT`, its link version (u8) and a verdict (u8),
-//! see [`Verdict`]. After a welcome every frame is one message of
+//! version (u8), the cluster id, its own node id, that of the node that it means to reach and the id
+//! of its storage (u64 each), and the address at which it is reached (the rest, UTF-8). The listener
+//! answers with one frame: `RAFT`, its link version (u8), a verdict (u8), see [`Verdict`], and the
+//! id of its storage (u64). After a welcome every frame is one message of
 //! [`raft_core`](raft_core::Message::encode).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft_core::{DecodeError, Message, NodeId};
 use thiserror::Error;
 
+use crate::identity::StorageId;
+use crate::peers::{Greeting, Peers};
+
 const MAGIC: &[u8; 4] = b"RAFT";
-const LINK_VERSION: u8 = 1;
+const LINK_VERSION: u8 = 2;
 const HEADER: usize = 8;
-const HELLO: usize = 4 + 1 + 3 * 8;
-const ANSWER: usize = 4 + 1 + 1;
+const HELLO: usize = 4 + 1 + 4 * 8;
+const MAX_ADDRESS: usize = 1024;
+const ANSWER: usize = 4 + 1 + 1 + 8;
 /// Frames below this size are copied out of the read buffer: a few bytes that stay in the log must
 /// not keep a whole buffer of heartbeats in memory.
 const COPY_BELOW: usize = 4096;
@@ -33,17 +38,12 @@ impl ClusterId {
     pub const fn new(id: u64) -> Self {
         Self(id)
     }
-}
 
-/// Who dials whom, in which cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Greeting {
-    /// The cluster that both belong to.
-    pub cluster: ClusterId,
-    /// Who dials.
-    pub from: NodeId,
-    /// Who is dialled.
-    pub to: NodeId,
+    /// The number behind the name.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
 }
 
 /// Why a connection can't go on. Close it; the dialler may try again later.
@@ -65,9 +65,15 @@ pub enum LinkError {
     /// Another node than the one that was meant listens at this address. Mend the address lists.
     #[error("another node listens at this address")]
     WrongNode,
-    /// The dialler is not a member that the listener knows.
-    #[error("the dialling node is not a known member")]
+    /// The dialler was removed from the cluster. Shut it down; to take part again it needs a fresh
+    /// storage and an id that was never used.
+    #[error("the dialling node was removed from the cluster")]
     NotAMember,
+    /// A node has another storage than when it was first met: its disk was wiped or replaced, or
+    /// its id is used twice. It may have forgotten what it promised. Remove it from the cluster
+    /// and add a new node with an id that was never used.
+    #[error("the node's storage is not the one that it had before: wiped, or an id used twice")]
+    OtherStorage,
     /// A frame is larger than the limit. The nodes have different limits, or the bytes are
     /// garbled.
     #[error("a frame of {size} bytes, the limit is {limit}")]
@@ -104,6 +110,7 @@ enum Verdict {
     OtherCluster = 2,
     WrongNode = 3,
     NotAMember = 4,
+    OtherStorage = 5,
 }
 
 /// Puts the frame around a payload that `write` appends.
@@ -148,28 +155,31 @@ fn take_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, Link
 /// The dialling side of a connection, until it may send.
 #[derive(Debug)]
 pub struct Outgoing {
-    greeting: Greeting,
+    peers: Peers,
+    to: NodeId,
     buffer: BytesMut,
 }
 
 impl Outgoing {
-    /// A connection that was just made.
+    /// A connection that was just made, to reach this node.
     #[must_use]
-    pub fn new(greeting: Greeting) -> Self {
-        Self { greeting, buffer: BytesMut::new() }
+    pub fn new(peers: Peers, to: NodeId) -> Self {
+        Self { peers, to, buffer: BytesMut::new() }
     }
 
     /// The first bytes to send.
     #[must_use]
     pub fn hello(&self) -> Bytes {
-        let Greeting { cluster, from, to } = self.greeting;
-        let mut bytes = BytesMut::with_capacity(HEADER + HELLO);
+        let greeting = self.peers.greeting(self.to);
+        let mut bytes = BytesMut::with_capacity(HEADER + HELLO + greeting.address.len());
         frame(&mut bytes, |payload| {
             payload.put_slice(MAGIC);
             payload.put_u8(LINK_VERSION);
-            payload.put_u64_le(cluster.0);
-            payload.put_u64_le(from.get());
-            payload.put_u64_le(to.get());
+            payload.put_u64_le(greeting.cluster.get());
+            payload.put_u64_le(greeting.from.get());
+            payload.put_u64_le(greeting.to.get());
+            payload.put_u64_le(greeting.storage.get());
+            payload.put_slice(greeting.address.as_bytes());
         });
         bytes.freeze()
     }
@@ -186,12 +196,14 @@ impl Outgoing {
             return Err(LinkError::NotRaft);
         }
         let (theirs, verdict) = (answer.get_u8(), answer.get_u8());
+        let storage = StorageId::new(answer.get_u64_le());
         match verdict {
-            v if v == Verdict::Welcome as u8 => Ok(true),
+            v if v == Verdict::Welcome as u8 => self.peers.meet(self.to, storage).map(|()| true),
             v if v == Verdict::Version as u8 => Err(LinkError::Version { theirs }),
             v if v == Verdict::OtherCluster as u8 => Err(LinkError::OtherCluster),
             v if v == Verdict::WrongNode as u8 => Err(LinkError::WrongNode),
             v if v == Verdict::NotAMember as u8 => Err(LinkError::NotAMember),
+            v if v == Verdict::OtherStorage as u8 => Err(LinkError::OtherStorage),
             _ => Err(LinkError::NotRaft),
         }
     }
@@ -211,21 +223,18 @@ pub enum Received {
 /// The listening side of a connection.
 #[derive(Debug)]
 pub struct Inbound {
-    cluster: ClusterId,
-    id: NodeId,
-    members: Vec<NodeId>,
+    peers: Peers,
     max_frame: usize,
     peer: Option<NodeId>,
     buffer: BytesMut,
 }
 
 impl Inbound {
-    /// A connection that was just accepted by node `id`. Only `members` are welcome. A frame may
-    /// have at most `max_frame` bytes, see
+    /// A connection that was just accepted. A frame may have at most `max_frame` bytes, see
     /// [`Config::max_message_bytes`](raft_core::Config::max_message_bytes).
     #[must_use]
-    pub fn new(cluster: ClusterId, id: NodeId, members: Vec<NodeId>, max_frame: usize) -> Self {
-        Self { cluster, id, members, max_frame, peer: None, buffer: BytesMut::new() }
+    pub fn new(peers: Peers, max_frame: usize) -> Self {
+        Self { peers, max_frame, peer: None, buffer: BytesMut::new() }
     }
 
     /// Who is at the other end, once it has greeted.
@@ -262,56 +271,90 @@ impl Inbound {
     }
 
     fn greet(&mut self) -> Result<Option<Received>, LinkError> {
-        let hello = take_frame(&mut self.buffer, HELLO).map_err(|_| LinkError::NotRaft)?;
-        let Some(mut hello) = hello else { return Ok(None) };
-        if hello.len() != HELLO || hello.split_to(MAGIC.len()) != MAGIC[..] {
+        let hello = take_frame(&mut self.buffer, HELLO + MAX_ADDRESS);
+        let Some(mut hello) = hello.map_err(|_| LinkError::NotRaft)? else { return Ok(None) };
+        // The first bytes are the same in all versions.
+        if hello.len() <= MAGIC.len() || hello.split_to(MAGIC.len()) != MAGIC[..] {
             return Err(LinkError::NotRaft);
         }
         let version = hello.get_u8();
-        let cluster = ClusterId(hello.get_u64_le());
-        let (from, to) = (NodeId::new(hello.get_u64_le()), NodeId::new(hello.get_u64_le()));
-        let (verdict, error) = if version != LINK_VERSION {
-            (Verdict::Version, Some(LinkError::Version { theirs: version }))
-        } else if cluster != self.cluster {
-            (Verdict::OtherCluster, Some(LinkError::OtherCluster))
-        } else if to != self.id || from == self.id {
-            (Verdict::WrongNode, Some(LinkError::WrongNode))
-        } else if !self.members.contains(&from) {
-            (Verdict::NotAMember, Some(LinkError::NotAMember))
-        } else {
-            (Verdict::Welcome, None)
+        let greeting = read_greeting(hello);
+        let verdict = match &greeting {
+            _ if version != LINK_VERSION => Err(LinkError::Version { theirs: version }),
+            None => return Err(LinkError::NotRaft),
+            Some(greeting) => self.peers.welcome(greeting),
         };
         let mut answer = BytesMut::with_capacity(HEADER + ANSWER);
         frame(&mut answer, |payload| {
             payload.put_slice(MAGIC);
             payload.put_u8(LINK_VERSION);
-            payload.put_u8(verdict as u8);
+            payload.put_u8(byte_of(verdict));
+            payload.put_u64_le(self.peers.storage().get());
         });
-        Ok(Some(match error {
-            Some(error) => Received::Refused(answer.freeze(), error),
-            None => {
-                self.peer = Some(from);
+        Ok(Some(match verdict {
+            Err(error) => Received::Refused(answer.freeze(), error),
+            Ok(()) => {
+                self.peer = greeting.map(|greeting| greeting.from);
                 Received::Welcome(answer.freeze())
             }
         }))
     }
 }
 
+/// The hello behind magic and version.
+fn read_greeting(mut hello: Bytes) -> Option<Greeting> {
+    let mut number = || hello.try_get_u64_le().ok();
+    let cluster = ClusterId(number()?);
+    let (from, to) = (NodeId::new(number()?), NodeId::new(number()?));
+    let storage = StorageId::new(number()?);
+    let address = String::from_utf8(hello.to_vec()).ok()?;
+    Some(Greeting { cluster, from, to, storage, address })
+}
+
+const fn byte_of(verdict: Result<(), LinkError>) -> u8 {
+    let verdict = match verdict {
+        Ok(()) => Verdict::Welcome,
+        Err(LinkError::Version { .. }) => Verdict::Version,
+        Err(LinkError::OtherCluster) => Verdict::OtherCluster,
+        Err(LinkError::WrongNode) => Verdict::WrongNode,
+        Err(LinkError::OtherStorage) => Verdict::OtherStorage,
+        Err(_) => Verdict::NotAMember,
+    };
+    verdict as u8
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use proptest::prelude::*;
-    use raft_core::{Body, Term};
+    use raft_core::{Body, Membership, Term};
 
     use super::*;
+    use crate::identity::Identity;
 
     const CLUSTER: ClusterId = ClusterId::new(9);
 
-    fn greeting() -> Greeting {
-        Greeting { cluster: CLUSTER, from: NodeId::new(1), to: NodeId::new(2) }
+    /// The peers of a node, of a cluster of nodes 1, 2 and 3.
+    fn peers_of(cluster: ClusterId, node: u64, storage: u64) -> Peers {
+        let members = Membership::of_voters([1, 2, 3].map(NodeId::new));
+        let identity = Identity {
+            cluster,
+            node: NodeId::new(node),
+            storage: StorageId::new(storage),
+            founders: members.clone(),
+            met: BTreeMap::new(),
+        };
+        Peers::new(identity, Arc::new(members), format!("node-{node}"), None)
+    }
+
+    fn dialler() -> Outgoing {
+        Outgoing::new(peers_of(CLUSTER, 1, 100), NodeId::new(2))
     }
 
     fn listener() -> Inbound {
-        Inbound::new(CLUSTER, NodeId::new(2), vec![NodeId::new(1), NodeId::new(3)], 1000)
+        Inbound::new(peers_of(CLUSTER, 2, 200), 1000)
     }
 
     fn message(from: u64) -> Message {
@@ -327,14 +370,14 @@ mod tests {
 
     fn opened() -> Inbound {
         let mut inbound = listener();
-        inbound.buffer().extend_from_slice(&Outgoing::new(greeting()).hello());
+        inbound.buffer().extend_from_slice(&dialler().hello());
         assert!(matches!(inbound.receive(), Ok(Some(Received::Welcome(_)))));
         inbound
     }
 
     #[test]
     fn messages_pass_after_the_greeting_in_whatever_pieces_bytes_come() {
-        let mut outgoing = Outgoing::new(greeting());
+        let mut outgoing = dialler();
         let mut inbound = listener();
         let mut bytes = outgoing.hello().to_vec();
         bytes.extend_from_slice(&framed(&message(1)));
@@ -360,27 +403,64 @@ mod tests {
     /// R125: messages from another cluster or for another node are refused, with the reason.
     #[test]
     fn a_stranger_is_told_why_it_is_refused() {
-        let other = |change: fn(&mut Greeting)| {
-            let mut greeting = greeting();
-            change(&mut greeting);
-            greeting
-        };
+        let dials =
+            |cluster, from, to| Outgoing::new(peers_of(cluster, from, 100), NodeId::new(to));
+        let listens = peers_of(CLUSTER, 2, 200);
+        listens.adopt(Arc::new(Membership::of_voters([1, 2, 3, 4].map(NodeId::new))));
+        listens.adopt(Arc::new(Membership::of_voters([1, 2, 3].map(NodeId::new))));
         let cases = [
-            (other(|g| g.cluster = ClusterId::new(8)), LinkError::OtherCluster),
-            (other(|g| g.to = NodeId::new(5)), LinkError::WrongNode),
-            (other(|g| g.from = NodeId::new(2)), LinkError::WrongNode),
-            (other(|g| g.from = NodeId::new(4)), LinkError::NotAMember),
+            (dials(ClusterId::new(8), 1, 2), LinkError::OtherCluster),
+            (dials(CLUSTER, 1, 5), LinkError::WrongNode),
+            (dials(CLUSTER, 2, 2), LinkError::WrongNode),
+            (dials(CLUSTER, 4, 2), LinkError::NotAMember),
         ];
-        for (greeting, reason) in cases {
-            let mut outgoing = Outgoing::new(greeting);
-            let mut inbound = listener();
+        for (mut outgoing, reason) in cases {
+            let mut inbound = Inbound::new(listens.clone(), 1000);
             inbound.buffer().extend_from_slice(&outgoing.hello());
             let Ok(Some(Received::Refused(answer, why))) = inbound.receive() else {
-                panic!("{greeting:?} was not refused");
+                panic!("not refused: {reason}");
             };
             assert_eq!(why, reason);
             assert_eq!(outgoing.receive(&answer), Err(reason));
         }
+    }
+
+    fn greet(outgoing: &mut Outgoing, listens: &Peers) -> Result<bool, LinkError> {
+        let mut inbound = Inbound::new(listens.clone(), 1000);
+        inbound.buffer().extend_from_slice(&outgoing.hello());
+        match inbound.receive() {
+            Ok(Some(Received::Welcome(answer) | Received::Refused(answer, _))) => {
+                outgoing.receive(&answer)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// R072: a node that comes back without its disk, or a second one of the same name.
+    #[test]
+    fn a_node_with_another_storage_than_before_is_refused_on_either_side() {
+        let (one, two) = (peers_of(CLUSTER, 1, 100), peers_of(CLUSTER, 2, 200));
+        let dial =
+            |from: &Peers, to: &Peers| greet(&mut Outgoing::new(from.clone(), NodeId::new(2)), to);
+        assert_eq!(dial(&one, &two), Ok(true));
+        assert!(one.take_unsaved().is_some() && two.take_unsaved().is_some());
+        let wiped = peers_of(CLUSTER, 1, 101);
+        assert_eq!(dial(&wiped, &two), Err(LinkError::OtherStorage));
+        let wiped = peers_of(CLUSTER, 2, 201);
+        assert_eq!(dial(&one, &wiped), Err(LinkError::OtherStorage));
+        assert_eq!(dial(&one, &two), Ok(true), "the real ones still meet");
+        assert!(one.take_unsaved().is_none());
+    }
+
+    /// R143: a leader that was just added is heard, and answered at the address that it gives.
+    #[test]
+    fn a_node_that_is_not_known_yet_is_welcome_and_dialled_back() {
+        let two = peers_of(CLUSTER, 2, 200);
+        let mut nine = Outgoing::new(peers_of(CLUSTER, 9, 900), NodeId::new(2));
+        assert_eq!(greet(&mut nine, &two), Ok(true));
+        assert_eq!(two.to_dial().get(&NodeId::new(9)).map(String::as_str), Some("node-9"));
+        two.adopt(Arc::new(Membership::of_voters([2, 9].map(NodeId::new))));
+        assert_eq!(two.to_dial().get(&NodeId::new(9)), None, "the configuration has no address");
     }
 
     #[test]
@@ -388,7 +468,7 @@ mod tests {
         let mut inbound = listener();
         inbound.buffer().extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
         assert!(matches!(inbound.receive(), Err(LinkError::NotRaft)));
-        let mut outgoing = Outgoing::new(greeting());
+        let mut outgoing = dialler();
         assert_eq!(outgoing.receive(b"+PONG\r\n-ERR unknown\r\n"), Err(LinkError::NotRaft));
     }
 
@@ -432,7 +512,7 @@ mod tests {
             let mut inbound = if greeted { opened() } else { listener() };
             inbound.buffer().extend_from_slice(&bytes);
             while let Ok(Some(_)) = inbound.receive() {}
-            let _ = Outgoing::new(greeting()).receive(&bytes);
+            let _ = dialler().receive(&bytes);
         }
     }
 }

@@ -5,10 +5,11 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use raft_core::{Body, Event, Message};
+use raft_core::{Body, Event, LogIndex, Message, Snapshot};
 
 use crate::NodeError;
 use crate::request::Request;
+use crate::state_machine::FrozenState;
 
 /// Wakes somebody who waits: a task, a thread. It must not block.
 pub type Notifier = Arc<dyn Fn() + Send + Sync>;
@@ -37,24 +38,52 @@ pub(crate) struct Limits {
 
 #[derive(Default)]
 struct Queues {
-    completions: Vec<Event>,
+    completions: Vec<Completion>,
     /// Each with its size.
     messages: VecDeque<(usize, Message)>,
     message_bytes: usize,
     requests: VecDeque<Request>,
     dropped_messages: u64,
-    stop: bool,
+    stop: Option<Stop>,
     failure: Option<NodeError>,
+}
+
+/// Something that the node has asked for, done by one of its threads.
+pub(crate) enum Completion {
+    Event(Event),
+    /// The state machine has frozen its state after this entry.
+    Frozen {
+        index: LogIndex,
+        state: FrozenState,
+    },
+    /// The node's own snapshot is on the disk.
+    SnapshotWritten(Snapshot),
+    /// A snapshot could not be written, for this reason.
+    SnapshotFailed(String),
+}
+
+impl From<Event> for Completion {
+    fn from(event: Event) -> Self {
+        Self::Event(event)
+    }
+}
+
+/// How a node stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// A leader hands over first.
+    Gracefully,
+    AtOnce,
 }
 
 /// What one turn of the node works on.
 #[derive(Default)]
 pub(crate) struct Batch {
-    pub(crate) completions: Vec<Event>,
+    pub(crate) completions: Vec<Completion>,
     pub(crate) messages: Vec<Message>,
     pub(crate) requests: Vec<Request>,
     /// Somebody asked the node to stop.
-    pub(crate) stop: bool,
+    pub(crate) stop: Option<Stop>,
     pub(crate) failure: Option<NodeError>,
     /// Whether more waits already.
     pub(crate) more: bool,
@@ -72,8 +101,8 @@ impl Mailbox {
     }
 
     /// Something that the node asked for is done.
-    pub(crate) fn complete(&self, event: Event) {
-        self.queues().completions.push(event);
+    pub(crate) fn complete(&self, done: impl Into<Completion>) {
+        self.queues().completions.push(done.into());
         (self.0.notify)();
     }
 
@@ -110,9 +139,11 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Lets the next turn be the last.
-    pub(crate) fn stop(&self) {
-        self.queues().stop = true;
+    /// Lets the node stop.
+    pub(crate) fn stop(&self, how: Stop) {
+        let mut queues = self.queues();
+        queues.stop = queues.stop.max(Some(how));
+        drop(queues);
         (self.0.notify)();
     }
 
@@ -171,6 +202,7 @@ pub(crate) enum Rejection {
 fn size_of(message: &Message) -> usize {
     let payload = match &message.body {
         Body::Append(append) => append.entries.size(),
+        Body::SnapshotChunk(chunk) => chunk.data.len(),
         Body::Propose { commands, .. } => {
             commands.iter().map(|command| mem::size_of_val(command) + command.len()).sum()
         }

@@ -2,9 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use raft_core::{Entries, Entry, HardState, LogIndex, StoredLog, Term, TermStart, Write};
+use bytes::Bytes;
+use raft_core::{
+    Entries, Entry, HardState, LogIndex, LogPosition, Payload, StoredLog, Term, TermStart, Write,
+};
 
-use crate::{LogStore, StoreError, fit};
+use crate::fit::{self, Bounds};
+use crate::{LogStore, StoreError};
 
 /// A log in memory, for tests and trials. **Nothing in it survives the process.** A server that
 /// comes back with an empty log under its old id can vote twice in one term and breaks the safety
@@ -20,7 +24,10 @@ pub struct MemoryLog {
 #[derive(Debug, Default)]
 struct Content {
     hard_state: HardState,
+    begin_after: LogPosition,
+    /// The entries behind `begin_after`.
     entries: Vec<Entry>,
+    metadata: Bytes,
 }
 
 impl MemoryLog {
@@ -38,35 +45,52 @@ impl MemoryLog {
 }
 
 impl Content {
-    fn last(&self) -> LogIndex {
-        self.entries.last().map_or(LogIndex::ZERO, |entry| entry.index)
+    fn bounds(&self) -> Bounds {
+        let begin_after = self.begin_after;
+        Bounds { begin_after, last: begin_after.index.plus(self.entries.len() as u64) }
+    }
+
+    fn term_at(&self, index: LogIndex) -> Option<Term> {
+        let before = self.count_through(index).checked_sub(1)?;
+        self.entries.get(before).map(|entry| entry.term)
+    }
+
+    /// How many entries there would be if the log went up to `index`.
+    fn count_through(&self, index: LogIndex) -> usize {
+        usize::try_from(index.since(self.begin_after.index)).unwrap_or(usize::MAX)
     }
 
     fn apply(&mut self, write: &Write) -> Result<(), StoreError> {
-        let kept = fit::kept(write, self.last());
-        let position = position(kept.next());
-        let term = position
-            .checked_sub(1)
-            .and_then(|last| self.entries.get(last))
-            .map_or(Term::ZERO, |entry| entry.term);
-        fit::check(write, kept, term).map_err(|what| StoreError::OutOfOrder { what })?;
+        let left = fit::check(write, self.bounds(), |index| self.term_at(index))
+            .map_err(|what| StoreError::OutOfOrder { what })?;
         self.hard_state = write.hard_state.unwrap_or(self.hard_state);
-        self.entries.truncate(position);
+        self.entries.truncate(self.count_through(left.last));
+        let compacted = self.count_through(left.begin_after.index).min(self.entries.len());
+        self.entries.drain(..compacted);
+        self.begin_after = left.begin_after;
         self.entries.extend_from_slice(&write.entries);
         Ok(())
+    }
+
+    fn describe(&self) -> StoredLog {
+        let mut terms: Vec<TermStart> = Vec::new();
+        let mut memberships = Vec::new();
+        for entry in &self.entries {
+            if terms.last().is_none_or(|start| start.term != entry.term) {
+                terms.push(TermStart { first: entry.index, term: entry.term });
+            }
+            if let Payload::Membership(membership) = &entry.payload {
+                memberships.push((entry.index, membership.clone()));
+            }
+        }
+        let Bounds { begin_after, last } = self.bounds();
+        StoredLog { hard_state: self.hard_state, begin_after, terms, last, memberships }
     }
 }
 
 impl LogStore for MemoryLog {
     fn restore(&mut self) -> Result<StoredLog, StoreError> {
-        let content = self.content();
-        let mut terms: Vec<TermStart> = Vec::new();
-        for entry in &content.entries {
-            if terms.last().is_none_or(|start| start.term != entry.term) {
-                terms.push(TermStart { first: entry.index, term: entry.term });
-            }
-        }
-        Ok(StoredLog { hard_state: content.hard_state, terms, last: content.last() })
+        Ok(self.content().describe())
     }
 
     fn append(&mut self, writes: &[Write]) -> Result<(), StoreError> {
@@ -81,11 +105,12 @@ impl LogStore for MemoryLog {
         max_bytes: usize,
     ) -> Result<Entries, StoreError> {
         let content = self.content();
-        let end = position(through.next()).min(content.entries.len());
-        let stored = match from {
-            LogIndex::ZERO => &[],
-            _ => content.entries.get(position(from)..end).unwrap_or_default(),
-        };
+        if from <= content.begin_after.index {
+            return Ok(Entries::empty());
+        }
+        let range = content.count_through(from.prev())
+            ..content.count_through(through).min(content.entries.len());
+        let stored = content.entries.get(range).unwrap_or_default();
         let mut bytes = 0_usize;
         let fit = stored.iter().enumerate().take_while(|(nth, entry)| {
             bytes = bytes.saturating_add(entry.size());
@@ -95,9 +120,13 @@ impl LogStore for MemoryLog {
         Entries::new(entries)
             .ok_or(StoreError::OutOfOrder { what: "the stored entries are not consecutive" })
     }
-}
 
-/// Where the entry at `index` is in a list that begins with index 1.
-fn position(index: LogIndex) -> usize {
-    usize::try_from(index.prev().get()).unwrap_or(usize::MAX)
+    fn metadata(&mut self) -> Result<Bytes, StoreError> {
+        Ok(self.content().metadata.clone())
+    }
+
+    fn set_metadata(&mut self, metadata: &[u8]) -> Result<(), StoreError> {
+        self.content().metadata = Bytes::copy_from_slice(metadata);
+        Ok(())
+    }
 }

@@ -50,19 +50,29 @@ impl PeerQueue {
     }
 }
 
-/// The queues of all peers.
+/// The queues of all peers. Clones share them.
 #[derive(Clone, Default)]
-pub struct Outbound(BTreeMap<NodeId, Arc<PeerQueue>>);
+pub struct Outbound(Arc<Mutex<BTreeMap<NodeId, Arc<PeerQueue>>>>);
 
 impl Outbound {
-    /// Adds a peer.
-    pub fn add(&mut self, id: NodeId, queue: Arc<PeerQueue>) {
-        self.0.insert(id, queue);
+    fn queues(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<PeerQueue>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a peer, or gives it another queue.
+    pub fn add(&self, id: NodeId, queue: Arc<PeerQueue>) {
+        self.queues().insert(id, queue);
+    }
+
+    /// Removes a peer: what is sent to it from now on is dropped.
+    pub fn remove(&self, id: NodeId) {
+        self.queues().remove(&id);
     }
 
     /// Puts a message into the queue of the peer that it names, if there is such a peer.
     pub fn send(&self, message: &Message) {
-        if let Some(queue) = self.0.get(&message.to) {
+        let queue = self.queues().get(&message.to).cloned();
+        if let Some(queue) = queue {
             queue.push(message);
         }
     }

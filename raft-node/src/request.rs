@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use raft_core::{Message, NodeId, Outcome, Refusal};
+use raft_core::{Membership, Message, NodeId, Outcome, Refusal};
 use thiserror::Error;
 
 use crate::NodeStatus;
-use crate::mailbox::{Mailbox, Rejection};
+use crate::mailbox::{Mailbox, Rejection, Stop};
 
 /// Why a request has no answer. The variants keep apart what is certain from what is not, since
 /// only a command that was certainly not applied may be sent again without a second thought.
@@ -92,13 +92,18 @@ impl Drop for Permit {
 pub(crate) enum Request {
     Propose { command: Bytes, reply: Reply },
     Read { query: Bytes, reply: Reply },
+    ChangeMembership { target: Arc<Membership>, only_if: Option<Arc<Membership>>, reply: Reply },
+    TransferLeadership { to: Option<NodeId>, reply: Reply },
+    ForgetLeader,
+    Snapshot(Reply),
+    StateLost,
     Status(Callback<NodeStatus>),
 }
 
 impl Request {
     /// Whether the request must get through when the node is overloaded.
     pub(crate) const fn is_control(&self) -> bool {
-        matches!(self, Self::Status(_))
+        !matches!(self, Self::Propose { .. } | Self::Read { .. })
     }
 }
 
@@ -137,6 +142,55 @@ impl Client {
         self.submit(callback, |reply| Request::Read { query, reply });
     }
 
+    /// Makes these the members of the cluster, see
+    /// [`Event::ChangeMembership`](raft_core::Event::ChangeMembership); with `only_if`, only if
+    /// those are the members now. The callback is as for [`propose`](Client::propose), and comes
+    /// when the change is committed.
+    ///
+    /// Adding a voter takes as long as bringing it up to date. Lost and unknown have their usual
+    /// meaning; read the members ([`NodeStatus`]) to find out.
+    pub fn change_membership(
+        &self,
+        target: Membership,
+        only_if: Option<Membership>,
+        callback: impl FnOnce(Result<(), RequestError>) + Send + 'static,
+    ) {
+        let callback = |result: Result<Bytes, _>| callback(result.map(drop));
+        let (target, only_if) = (Arc::new(target), only_if.map(Arc::new));
+        self.submit(callback, |reply| Request::ChangeMembership { target, only_if, reply });
+    }
+
+    /// Lets another node lead: `to`, or the one that is best suited. The callback comes when a new
+    /// leader is known.
+    pub fn transfer_leadership(
+        &self,
+        to: Option<NodeId>,
+        callback: impl FnOnce(Result<(), RequestError>) + Send + 'static,
+    ) {
+        let callback = |result: Result<Bytes, _>| callback(result.map(drop));
+        self.submit(callback, |reply| Request::TransferLeadership { to, reply });
+    }
+
+    /// Takes a snapshot of this node's state machine now. The callback comes when it is durable;
+    /// refused as overloaded means that it could not be written, and the status says why. If
+    /// nothing has been applied since the last snapshot, that one will do.
+    pub fn snapshot(&self, callback: impl FnOnce(Result<(), RequestError>) + Send + 'static) {
+        let callback = |result: Result<Bytes, _>| callback(result.map(drop));
+        self.submit(callback, Request::Snapshot);
+    }
+
+    /// Lets a follower wait no longer for a leader that an operator knows to be gone, see
+    /// [`Event::ForgetLeader`](raft_core::Event::ForgetLeader).
+    pub fn forget_leader(&self) {
+        let _ = self.mailbox.request(Request::ForgetLeader);
+    }
+
+    /// The state of this node's state machine is damaged: replace it by a snapshot of the leader,
+    /// see [`Event::StateLost`](raft_core::Event::StateLost).
+    pub fn state_lost(&self) {
+        let _ = self.mailbox.request(Request::StateLost);
+    }
+
     fn submit(
         &self,
         callback: impl FnOnce(Result<Bytes, RequestError>) + Send + 'static,
@@ -153,6 +207,7 @@ impl Client {
         if before >= self.limit {
             return reply.answer(Err(overloaded));
         }
+        // Only these two are ever turned away for want of room.
         if let Err((request, Rejection::Full)) = self.mailbox.request(request(reply))
             && let Request::Propose { reply, .. } | Request::Read { reply, .. } = request
         {
@@ -173,16 +228,23 @@ impl Client {
         self.mailbox.deliver(message);
     }
 
-    /// Asks the node to stop. It answers everybody who waits.
+    /// Asks the node to stop. A leader hands over to another node first, for at most an election
+    /// timeout, so that the cluster is not without a leader for longer than that takes. Everybody
+    /// who waits is answered.
     pub fn stop(&self) {
-        self.mailbox.stop();
+        self.mailbox.stop(Stop::Gracefully);
+    }
+
+    /// Stops the node at once, as a crash would.
+    pub fn kill(&self) {
+        self.mailbox.stop(Stop::AtOnce);
     }
 }
 
 /// What a client is told at the end of a request, apart from the success of a proposal or read.
 pub(crate) const fn failure(outcome: Outcome) -> Option<RequestError> {
     match outcome {
-        Outcome::Committed { .. } | Outcome::Readable { .. } => None,
+        Outcome::Committed { .. } | Outcome::Readable { .. } | Outcome::Transferred { .. } => None,
         Outcome::Refused { reason, leader } => Some(RequestError::Refused { reason, leader }),
         Outcome::Lost => Some(RequestError::Lost),
         Outcome::Unknown => Some(RequestError::Unknown),

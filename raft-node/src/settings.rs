@@ -5,9 +5,44 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::{Config, NodeId, Notice, RoleKind, Term};
+use raft_core::{Config, Membership, NodeId, Notice, RoleKind, Term};
 
 use crate::{ClusterId, NodeError};
+
+/// When a node takes a snapshot of its state machine, so that its log does not grow for ever. A
+/// snapshot follows when so many entries or so many bytes of them have been applied since the last
+/// one, whichever comes first; [`Client::snapshot`](crate::Client::snapshot) takes one at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Default for SnapshotPolicy {
+    /// 100,000 entries or 64 MiB.
+    fn default() -> Self {
+        Self { entries: 100_000, bytes: 64 << 20 }
+    }
+}
+
+impl SnapshotPolicy {
+    /// Never by itself.
+    pub const NEVER: Self = Self { entries: u64::MAX, bytes: u64::MAX };
+
+    /// After so many entries.
+    #[must_use]
+    pub const fn entries(mut self, entries: u64) -> Self {
+        self.entries = entries;
+        self
+    }
+
+    /// After so many bytes of entries.
+    #[must_use]
+    pub const fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes = bytes;
+        self
+    }
+}
 
 /// A node's place in its cluster, and its settings. Every adapter starts a node from it.
 ///
@@ -29,10 +64,16 @@ pub struct Settings {
     cluster: ClusterId,
     peers: BTreeMap<NodeId, String>,
     listen: Option<String>,
+    advertise: Option<String>,
+    snapshots: SnapshotPolicy,
+    route: Option<Route>,
     election_timeout: Duration,
     learners: BTreeMap<NodeId, String>,
     configure: Vec<Change>,
 }
+
+/// Where to dial a node that is said to be reached at an address.
+pub(crate) type Route = Arc<dyn Fn(NodeId, &str) -> String + Send + Sync>;
 
 type Change = Arc<dyn Fn(Config) -> Config + Send + Sync>;
 
@@ -46,21 +87,26 @@ impl Settings {
             peers: BTreeMap::new(),
             learners: BTreeMap::new(),
             listen: None,
+            advertise: None,
+            snapshots: SnapshotPolicy::default(),
+            route: None,
             election_timeout: Duration::from_secs(1),
             configure: Vec::new(),
         }
     }
 
-    /// Adds a voter of the cluster, this node included, and the address (`host:port`) at which the
-    /// others reach it; an id that is given twice has the later address. All nodes of a cluster are
-    /// given the same list.
+    /// Adds a voter that the cluster is founded with, this node included, and the address
+    /// (`host:port`) at which the others reach it; an id that is given twice has the later address.
+    /// All founding nodes are given the same list, at each start: after the first it is harmless,
+    /// and what the log says of the members counts. A node that is added to a running cluster is
+    /// given no list, but an address to [`listen`](Settings::listen) at.
     #[must_use]
     pub fn peer(mut self, id: NodeId, address: impl Into<String>) -> Self {
         self.peers.insert(id, address.into());
         self
     }
 
-    /// Adds a learner: a member that receives everything and has no vote. Otherwise like
+    /// Adds a learner that the cluster is founded with: a member that receives everything and has no vote. Otherwise like
     /// [`peer`](Settings::peer).
     #[must_use]
     pub fn learner(mut self, id: NodeId, address: impl Into<String>) -> Self {
@@ -75,10 +121,35 @@ impl Settings {
         self
     }
 
-    /// Listens at another address than the one that the others dial, such as `0.0.0.0:7101`.
+    /// Listens at another address than the one that the others dial, such as `0.0.0.0:7101`. A node
+    /// that is to be added listens at the address by which it will be added, or tells that with
+    /// [`advertise`](Settings::advertise).
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = Some(address.into());
+        self
+    }
+
+    /// The address at which the others reach this node, as long as it is not in the log. By default
+    /// the one that it listens at.
+    #[must_use]
+    pub fn advertise(mut self, address: impl Into<String>) -> Self {
+        self.advertise = Some(address.into());
+        self
+    }
+
+    /// Dials peers elsewhere than at the addresses that the configuration in the log has for them,
+    /// which are the same for all nodes: through a tunnel of this node's own, for instance.
+    #[must_use]
+    pub fn route(mut self, route: impl Fn(NodeId, &str) -> String + Send + Sync + 'static) -> Self {
+        self.route = Some(Arc::new(route));
+        self
+    }
+
+    /// When to take snapshots.
+    #[must_use]
+    pub const fn snapshots(mut self, policy: SnapshotPolicy) -> Self {
+        self.snapshots = policy;
         self
     }
 
@@ -109,11 +180,40 @@ impl Settings {
         self.cluster
     }
 
-    /// The other nodes and their addresses.
-    pub fn others(&self) -> impl Iterator<Item = (NodeId, &str)> {
-        let members = self.peers.iter().chain(&self.learners);
-        let others = members.filter(|(id, _)| **id != self.id);
-        others.map(|(id, address)| (*id, address.as_str()))
+    /// The members that the cluster is founded with.
+    #[must_use]
+    pub fn founders(&self) -> Membership {
+        let voters = self
+            .peers
+            .iter()
+            .fold(Membership::new(), |members, (id, address)| members.voter(*id, address.as_str()));
+        self.learners
+            .iter()
+            .fold(voters, |members, (id, address)| members.learner(*id, address.as_str()))
+    }
+
+    /// The address at which the others reach this node, as far as the settings say so.
+    #[must_use]
+    pub fn advertised(&self) -> &str {
+        let own = self.advertise.as_deref().or_else(|| self.listed());
+        own.or(self.listen.as_deref()).unwrap_or_default()
+    }
+
+    pub(crate) fn dial_route(&self) -> Option<Route> {
+        self.route.clone()
+    }
+
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.election_timeout
+    }
+
+    pub(crate) const fn snapshot_policy(&self) -> SnapshotPolicy {
+        self.snapshots
+    }
+
+    fn listed(&self) -> Option<&str> {
+        let listed = self.peers.get(&self.id).or_else(|| self.learners.get(&self.id));
+        listed.map(String::as_str)
     }
 
     /// Where to listen.
@@ -121,9 +221,8 @@ impl Settings {
     /// # Errors
     /// The node is not among its own peers and has no listen address.
     pub fn listen_address(&self) -> Result<&str, NodeError> {
-        let listed = || self.peers.get(&self.id).or_else(|| self.learners.get(&self.id));
-        let own = self.listen.as_ref().or_else(listed);
-        own.map(String::as_str).ok_or(NodeError::NoAddress { id: self.id })
+        let own = self.listen.as_deref().or_else(|| self.listed());
+        own.ok_or(NodeError::NoAddress { id: self.id })
     }
 
     /// The settings of the core, with a fresh random seed.
@@ -132,8 +231,7 @@ impl Settings {
     /// The system has no randomness to give, without which a restarted node is not safe.
     pub fn config(&self) -> Result<Config, NodeError> {
         let seed = getrandom::u64().map_err(NodeError::Randomness)?;
-        let config = Config::new(self.id, self.peers.keys().copied(), seed)
-            .learners(self.learners.keys().copied())
+        let config = Config::new(self.id, seed)
             .election_timeout(self.election_timeout)
             .heartbeat_interval(self.election_timeout / 10)
             .outcome_timeout(self.election_timeout);
@@ -172,21 +270,10 @@ impl Default for Leadership {
 }
 
 impl Leadership {
-    /// Takes in what the core says.
-    pub const fn update(&mut self, notice: Notice) {
-        match notice {
-            Notice::Role { role, term } => {
-                if term.get() != self.term.get() {
-                    // The leader of the new term is told by a notice of its own.
-                    self.leader = None;
-                }
-                self.role = role;
-                self.term = term;
-            }
-            Notice::Leader { leader, term } => {
-                self.leader = leader;
-                self.term = term;
-            }
-        }
+    /// Takes in what the core says; whether that was about the leadership.
+    pub const fn update(&mut self, notice: &Notice) -> bool {
+        let Notice::Leadership { role, term, leader } = notice else { return false };
+        *self = Self { role: *role, term: *term, leader: *leader };
+        true
     }
 }

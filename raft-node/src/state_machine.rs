@@ -1,7 +1,12 @@
 //! What is replicated.
 
+use std::io::{self, Read, Write};
+
 use bytes::Bytes;
 use raft_core::LogIndex;
+
+/// A frozen state, to be written out by another thread while commands are applied.
+pub type FrozenState = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 
 /// The replicated state machine: the same commands in the same order on every node.
 ///
@@ -23,6 +28,21 @@ pub trait StateMachine: Send + 'static {
     /// slow question delays commands.
     fn query(&self, query: Bytes) -> Bytes;
 
+    /// Hands out the state as it is now, for a snapshot. This is called between two commands, so it
+    /// should be cheap: clone a persistent data structure, or a handle to a version of the data.
+    /// What it returns is called on another thread while commands go on, and writes the state as
+    /// bytes of any format, the same for the same state. An error that it returns must be one of the
+    /// writer; anything else that can fail had better fail here.
+    fn snapshot(&self) -> FrozenState;
+
+    /// Replaces the state by that of a snapshot, read to its end. The state before counts for
+    /// nothing. A machine that keeps its state on disk makes the new one and its index durable
+    /// before it returns.
+    ///
+    /// # Errors
+    /// The bytes could not be read or make no sense. The node stops.
+    fn restore(&mut self, index: LogIndex, state: &mut dyn Read) -> io::Result<()>;
+
     /// The last index whose effect survives a restart. A machine that keeps its state in memory
     /// says zero (the default) and is rebuilt from the log. Asked once, at the start. A machine that
     /// keeps its state on disk stores the index together with the effect, atomically, or commands
@@ -39,6 +59,14 @@ impl<T: StateMachine + ?Sized> StateMachine for Box<T> {
 
     fn query(&self, query: Bytes) -> Bytes {
         (**self).query(query)
+    }
+
+    fn snapshot(&self) -> FrozenState {
+        (**self).snapshot()
+    }
+
+    fn restore(&mut self, index: LogIndex, state: &mut dyn Read) -> io::Result<()> {
+        (**self).restore(index, state)
     }
 
     fn applied(&self) -> LogIndex {

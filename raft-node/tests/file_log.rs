@@ -3,27 +3,21 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
 mod common;
+#[path = "common/disk.rs"]
+mod disk;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
-use common::{Model, content, entries, entry, index, replacing, vote};
+use common::{
+    Model, beginning, cases, content, entries, entry, index, members, position, replacing, vote,
+};
+use disk::{MARK, SEGMENT_HEADER, cut, open, segment, states, used};
 use proptest::prelude::*;
 use raft_core::{Entry, LogIndex, Payload, Write};
 use raft_node::{FileLog, LogStore, StoreError};
 use tempfile::TempDir;
-
-const SEGMENT_HEADER: usize = 40;
-const MARK: usize = 32;
-
-fn open(dir: &Path) -> Result<FileLog, StoreError> {
-    FileLog::options().segment_bytes(4096).open(dir)
-}
-
-fn segment(dir: &Path, sequence: u64) -> PathBuf {
-    dir.join(format!("{sequence:016x}.log"))
-}
 
 /// The bytes of all segments, in order.
 fn files(dir: &Path) -> Vec<Vec<u8>> {
@@ -39,37 +33,15 @@ fn with_files(files: &[Vec<u8>]) -> TempDir {
     dir
 }
 
-/// The length of a segment without the zeros at its end, up to the end of the last frame.
-fn used(bytes: &[u8]) -> usize {
-    let len = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-    len.next_multiple_of(8)
-}
-
-/// `bytes` with everything from `at` on lost: the file is shorter, or zeros are in its place.
-fn cut(bytes: &[u8], at: usize, keep_length: bool) -> Vec<u8> {
-    let mut short = bytes[..at].to_vec();
-    short.resize(if keep_length { bytes.len() } else { at }, 0);
-    short
-}
-
-/// The states after none, one, ..., all of the writes of `batch`.
-fn states(before: &[Write], batch: &[Write]) -> Vec<Model> {
-    let mut model = Model::of(before);
-    let mut states = vec![model.clone()];
-    for write in batch {
-        model.apply(write);
-        states.push(model.clone());
-    }
-    states
-}
-
 /// A few acknowledged writes, and a batch that touches everything.
 fn small_history() -> (Vec<Write>, Vec<Write>) {
     let before = vec![vote(1, 1), entries(vec![entry(1, 1, b"one"), entry(2, 1, b"two")])];
     let batch = vec![
         vote(2, 9),
         replacing(2, vec![entry(2, 2, b"TWO"), entry(3, 2, b"")]),
-        entries(vec![entry(4, 2, &[0xee; 50])]),
+        entries(vec![entry(4, 2, &[0xee; 50]), members(5, 2, 3)]),
+        beginning(1, 1),
+        Write { begin_after: Some(position(9, 2)), ..entries(vec![entry(10, 2, b"")]) },
     ];
     (before, batch)
 }
@@ -84,21 +56,8 @@ fn record(before: &[Write], batch: &[Write]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
     (old, files(dir.path()))
 }
 
-/// Opens what a crash left, and checks that the log can go on from there. Returns how many writes
-/// of the batch are there.
 fn survivors(files: &[Vec<u8>], states: &[Model], what: &str) -> usize {
-    let dir = with_files(files);
-    let mut log = open(dir.path()).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let mut found = content(&mut log);
-    let count = states.iter().position(|state| *state == found);
-    let count = count.unwrap_or_else(|| panic!("{what}: {found:?}"));
-    let next = entry(found.entries.len() as u64 + 1, 90, b"after the crash");
-    let next = entries(vec![next]);
-    log.append(std::slice::from_ref(&next)).unwrap();
-    found.apply(&next);
-    drop(log);
-    assert_eq!(content(&mut open(dir.path()).unwrap()), found, "{what}, opened again");
-    count
+    disk::survivors(with_files(files).path(), states, what)
 }
 
 #[test]
@@ -142,11 +101,7 @@ fn a_batch_over_several_segments_cut_anywhere_leaves_whole_writes() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 128,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(cases(128))]
     #[test]
     fn a_batch_of_which_any_words_are_missing_leaves_whole_writes(
         kept in prop::collection::vec(prop::bool::weighted(0.9), 100),
@@ -371,9 +326,9 @@ fn no_write_and_no_mark_goes_beyond_the_reserved_space() {
 #[test]
 fn a_write_larger_than_a_segment_gets_a_larger_segment() {
     let writes = [
-        vote(1, 1),
-        entries(vec![entry(1, 1, &vec![3; 20_000])]),
-        entries(vec![entry(2, 1, b"small")]),
+        entries(vec![entry(1, 1, b"first")]),
+        entries(vec![entry(2, 1, &vec![3; 20_000])]),
+        entries(vec![entry(3, 1, b"small")]),
     ];
     let (_, files) = record(&writes, &[]);
     assert_eq!(content(&mut open(with_files(&files).path()).unwrap()), Model::of(&writes));

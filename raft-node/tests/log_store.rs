@@ -4,7 +4,10 @@
 
 mod common;
 
-use common::{Model, content, empty, entries, entry, index, replacing, vote};
+use common::{
+    Model, beginning, cases, content, empty, entries, entry, index, members, position, replacing,
+    vote,
+};
 use proptest::prelude::*;
 use raft_core::{Entry, HardState, LogIndex, NodeId, Write};
 use raft_node::{FileLog, LogStore, MemoryLog, StoreError};
@@ -51,7 +54,12 @@ fn what_was_appended_is_there_after_reopening<P: Place>() {
     let writes = [
         vote(3, 7),
         entries(vec![entry(1, 1, b""), entry(2, 3, b"set x")]),
-        entries(vec![entry(3, 3, &[0; 3000])]),
+        entries(vec![
+            entry(3, 3, &[0; 3000]),
+            members(4, 3, 3),
+            entry(5, 3, b""),
+            members(6, 3, 5),
+        ]),
     ];
     place.open().append(&writes).unwrap();
     assert_eq!(content(&mut place.open()), Model::of(&writes));
@@ -131,13 +139,135 @@ fn a_write_that_does_not_continue_the_log_is_refused<P: Place>() {
     }
 }
 
+/// R102, R010: a log of which nothing is left knows where it goes on, and behind which term.
+fn a_log_compacted_entirely_goes_on_at_the_right_index_and_term<P: Place>() {
+    let place = P::default();
+    let old = entries((1..=10).map(|at| entry(at, 2, &[1; 900])).collect());
+    let writes = [vote(3, 1), old, beginning(10, 2)];
+    place.open().append(&writes).unwrap();
+    let mut store = place.open();
+    let stored = store.restore().unwrap();
+    assert_eq!((stored.begin_after, stored.last), (position(10, 2), index(10)));
+    assert!(stored.terms.is_empty());
+    assert_eq!(stored.hard_state, Model::of(&writes).hard_state);
+    for wrong in [entry(10, 2, b""), entry(12, 2, b""), entry(1, 2, b""), entry(11, 1, b"")] {
+        let other = P::default();
+        let mut store = other.open();
+        store.append(&writes).unwrap();
+        let error = store.append(&[entries(vec![wrong])]).unwrap_err();
+        assert!(matches!(error, StoreError::OutOfOrder { .. }), "{error}");
+    }
+    store.append(&[entries(vec![entry(11, 2, b"next")])]).unwrap();
+    drop(store);
+    let model = content(&mut place.open());
+    assert_eq!(model.entries, [entry(11, 2, b"next")]);
+}
+
+/// A snapshot from the leader takes the place of a log that does not reach it, or that holds
+/// something else there, even of a later term.
+fn a_log_that_does_not_reach_a_snapshot_is_empty_and_goes_on_behind_it<P: Place>() {
+    for (after, in_term) in [(5, 9), (5, 2), (6, 9), (5000, 2)] {
+        let place = P::default();
+        let mut store = place.open();
+        let old = entries((1..=5).map(|at| entry(at, 7, b"old")).collect());
+        let new = vec![entry(after + 1, in_term, b"new"), members(after + 2, in_term, 3)];
+        let install = Write {
+            begin_after: Some(position(after, in_term)),
+            truncate_from: Some(index(after + 1)),
+            ..entries(new)
+        };
+        let writes = [old, install];
+        store.append(&writes).unwrap();
+        assert_eq!(content(&mut store), Model::of(&writes));
+        drop(store);
+        assert_eq!(content(&mut place.open()), Model::of(&writes));
+    }
+}
+
+fn entries_behind_a_snapshot_stay<P: Place>() {
+    let place = P::default();
+    let old = vec![entry(1, 1, b""), members(2, 1, 3), entry(3, 2, b"x"), members(4, 2, 5)];
+    let writes = [entries(old), beginning(1, 1), beginning(3, 2)];
+    let mut store = place.open();
+    for upto in 1..=writes.len() {
+        store.append(&writes[upto - 1..upto]).unwrap();
+        assert_eq!(content(&mut store), Model::of(&writes[..upto]));
+        drop(store);
+        store = place.open();
+        assert_eq!(content(&mut store), Model::of(&writes[..upto]));
+    }
+    assert_eq!(store.restore().unwrap().memberships.len(), 1);
+}
+
+fn a_load_that_begins_with_a_compacted_entry_gives_none<P: Place>() {
+    let place = P::default();
+    let mut store = place.open();
+    let old = entries((1..=9).map(|at| entry(at, 1, b"x")).collect());
+    store.append(&[old, beginning(5, 1)]).unwrap();
+    for from in 0..=5 {
+        assert!(store.load(index(from), index(9), usize::MAX).unwrap().is_empty(), "{from}");
+    }
+    assert_eq!(store.load(index(6), index(9), usize::MAX).unwrap().len(), 4);
+}
+
+/// I10: what a snapshot covers is committed, and never replaced.
+fn a_write_that_contradicts_a_snapshot_is_refused<P: Place>() {
+    let old = entries((1..=6).map(|at| entry(at, 1 + at / 4, b"x")).collect());
+    for wrong in [
+        beginning(2, 1),
+        beginning(3, 2),
+        beginning(5, 1),
+        replacing(3, vec![entry(3, 3, b"y")]),
+        Write { truncate_from: Some(index(2)), ..beginning(5, 2) },
+    ] {
+        let place = P::default();
+        let mut store = place.open();
+        let before = [old.clone(), beginning(3, 1)];
+        store.append(&before).unwrap();
+        let error = store.append(std::slice::from_ref(&wrong)).unwrap_err();
+        assert!(matches!(error, StoreError::OutOfOrder { .. }), "{wrong:?}: {error}");
+        drop(store);
+        assert_eq!(content(&mut place.open()), Model::of(&before));
+    }
+}
+
+fn metadata_is_empty_at_first_and_survives<P: Place>() {
+    let place = P::default();
+    let mut store = place.open();
+    assert!(store.metadata().unwrap().is_empty());
+    for metadata in [b"node 7".as_slice(), &[9; 5000], b""] {
+        store.set_metadata(metadata).unwrap();
+        assert_eq!(store.metadata().unwrap(), metadata);
+        store.append(&[vote(1, 1)]).unwrap();
+        drop(store);
+        store = place.open();
+        assert_eq!(store.metadata().unwrap(), metadata);
+        assert_eq!(content(&mut store), Model::of(&[vote(1, 1)]));
+    }
+}
+
 /// One write, said relative to the log that it meets.
 #[derive(Clone, Debug)]
 struct Plan {
     vote: Option<u64>,
     keep_percent: Option<u64>,
+    compact: Option<Compaction>,
     new_term: bool,
-    commands: Vec<usize>,
+    payloads: Vec<Content>,
+}
+
+#[derive(Clone, Debug)]
+enum Compaction {
+    /// Up to a part of the log.
+    Percent(u64),
+    /// The whole log, with a snapshot that ends so far behind it.
+    Beyond(u64),
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Command(usize),
+    Members(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -145,37 +275,70 @@ enum Step {
     Append(Vec<Plan>),
     Reopen,
     Load { from: u64, count: u64, max_bytes: usize },
+    Metadata(Vec<u8>),
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let sizes = prop::collection::vec(prop_oneof![0_usize..40, 0_usize..3000], 0..5);
-    (prop::option::of(0_u64..9), prop::option::weighted(0.2, 0_u64..=100), any::<bool>(), sizes)
-        .prop_map(|(vote, keep_percent, new_term, commands)| Plan {
+    let content = prop_oneof![
+        4 => (0_usize..40).prop_map(Content::Command),
+        4 => (0_usize..3000).prop_map(Content::Command),
+        1 => (1_u64..6).prop_map(Content::Members),
+    ];
+    let compaction = prop_oneof![
+        4 => (0_u64..=100).prop_map(Compaction::Percent),
+        1 => (0_u64..50).prop_map(Compaction::Beyond),
+    ];
+    (
+        prop::option::of(0_u64..9),
+        prop::option::weighted(0.2, 0_u64..=100),
+        prop::option::weighted(0.3, compaction),
+        any::<bool>(),
+        prop::collection::vec(content, 0..5),
+    )
+        .prop_map(|(vote, keep_percent, compact, new_term, payloads)| Plan {
             vote,
             keep_percent,
+            compact,
             new_term,
-            commands,
+            payloads,
         })
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        5 => prop::collection::vec(plan(), 0..4).prop_map(Step::Append),
-        1 => Just(Step::Reopen),
-        3 => (0_u64..60, 0_u64..30, 0_usize..9000)
+        10 => prop::collection::vec(plan(), 0..4).prop_map(Step::Append),
+        2 => Just(Step::Reopen),
+        6 => (0_u64..60, 0_u64..30, 0_usize..9000)
             .prop_map(|(from, count, max_bytes)| Step::Load { from, count, max_bytes }),
+        1 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Step::Metadata),
     ]
 }
 
 fn carry_out(plan: &Plan, model: &mut Model) -> Write {
     let len = model.entries.len() as u64;
-    let kept = plan.keep_percent.map_or(len, |percent| len * percent / 100);
-    let last = kept.checked_sub(1).and_then(|at| model.entries.get(usize::try_from(at).unwrap()));
-    let term = last.map_or(1, |entry| entry.term.get()) + u64::from(plan.new_term);
-    let new = (kept + 1..).zip(&plan.commands);
-    let mut write =
-        entries(new.map(|(at, size)| entry(at, term, &vec![at as u8; *size])).collect());
-    write.truncate_from = plan.keep_percent.map(|_| index(kept + 1));
+    let part = |of: u64, percent: u64| of * percent / 100;
+    let kept = plan.keep_percent.map_or(len, |percent| part(len, percent));
+    let place = |nth: u64| match nth.checked_sub(1) {
+        Some(before) => model.entries[usize::try_from(before).unwrap()].position(),
+        None => model.begin_after,
+    };
+    let begin_after = plan.compact.as_ref().map(|compaction| match compaction {
+        Compaction::Percent(percent) => place(part(kept, *percent)),
+        Compaction::Beyond(gap) => {
+            let last = place(kept);
+            position(last.index.get() + gap, last.term.get() + gap.min(&1))
+        }
+    });
+    let base = begin_after.unwrap_or_default();
+    let last = if place(kept).index < base.index { base } else { place(kept) };
+    let term = last.term.get().max(1) + u64::from(plan.new_term);
+    let new = (last.index.get() + 1..).zip(&plan.payloads).map(|(at, payload)| match payload {
+        Content::Command(size) => entry(at, term, &vec![at as u8; *size]),
+        Content::Members(voters) => members(at, term, *voters),
+    });
+    let mut write = entries(new.collect());
+    write.truncate_from = plan.keep_percent.map(|_| place(kept).index.next());
+    write.begin_after = begin_after;
     write.hard_state = plan.vote.map(|vote| HardState {
         term: common::term(term),
         vote: (vote > 0).then_some(NodeId::new(vote)),
@@ -197,10 +360,16 @@ fn expected_run(model: &Model, from: u64, through: u64, max_bytes: usize) -> Vec
     run
 }
 
+/// An index that is in the log or near it, wherever the log begins.
+fn near(offset: u64, model: &Model) -> u64 {
+    (model.begin_after.index.get() + offset).saturating_sub(5)
+}
+
 fn behaves_like_the_model<P: Place>(steps: &[Step]) -> Result<(), TestCaseError> {
     let place = P::default();
     let mut store = place.open();
     let mut model = Model::default();
+    let mut metadata = Vec::new();
     for step in steps {
         match step {
             Step::Append(plans) => {
@@ -213,16 +382,21 @@ fn behaves_like_the_model<P: Place>(steps: &[Step]) -> Result<(), TestCaseError>
                 prop_assert_eq!(&content(&mut store), &model);
             }
             Step::Load { from, count, max_bytes } => {
-                let through = from + count;
-                let run = store.load(index(*from), index(through), *max_bytes).unwrap();
-                let expected = if *from == 0 {
+                let (from, through) = (near(*from, &model), near(from + count, &model));
+                let run = store.load(index(from), index(through), *max_bytes).unwrap();
+                let expected = if from <= model.begin_after.index.get() {
                     Vec::new()
                 } else {
-                    expected_run(&model, *from, through, *max_bytes)
+                    expected_run(&model, from, through, *max_bytes)
                 };
                 prop_assert_eq!(&run[..], &expected[..]);
             }
+            Step::Metadata(new) => {
+                store.set_metadata(new).unwrap();
+                metadata.clone_from(new);
+            }
         }
+        prop_assert_eq!(&store.metadata().unwrap(), &metadata);
         prop_assert_eq!(store.restore().unwrap(), model.describe());
     }
     drop(store);
@@ -241,11 +415,7 @@ macro_rules! checks {
             })*
 
             proptest! {
-                #![proptest_config(ProptestConfig {
-                    cases: 64,
-                    failure_persistence: None,
-                    ..ProptestConfig::default()
-                })]
+                #![proptest_config(cases(64))]
                 #[test]
                 fn random_writes_and_reopens_match_a_list(
                     steps in prop::collection::vec(step(), 0..30),
@@ -268,4 +438,10 @@ checks!(memory_log: InMemory, file_log: OnDisk; [
     load_gives_at_least_one_entry_and_then_what_fits,
     a_range_beyond_the_log_gives_no_entries,
     a_write_that_does_not_continue_the_log_is_refused,
+    a_log_compacted_entirely_goes_on_at_the_right_index_and_term,
+    a_log_that_does_not_reach_a_snapshot_is_empty_and_goes_on_behind_it,
+    entries_behind_a_snapshot_stay,
+    a_load_that_begins_with_a_compacted_entry_gives_none,
+    a_write_that_contradicts_a_snapshot_is_refused,
+    metadata_is_empty_at_first_and_survives,
 ]);

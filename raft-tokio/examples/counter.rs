@@ -1,9 +1,11 @@
-//! A replicated counter: three nodes in one process, each with its log in a directory of its own
+//! A replicated counter: three nodes in one process, each with a directory of its own
 //! below the system's directory for temporary files. A second run goes on counting.
+
+use std::io::{self, Read};
 
 use bytes::Bytes;
 use raft_node::core::{LogIndex, NodeId};
-use raft_node::{FileLog, StateMachine};
+use raft_node::{FrozenState, StateMachine, Storage};
 use raft_tokio::{Node, Settings};
 
 #[derive(Default)]
@@ -18,6 +20,18 @@ impl StateMachine for Counter {
     fn query(&self, _query: Bytes) -> Bytes {
         Bytes::from(self.0.to_string())
     }
+
+    fn snapshot(&self) -> FrozenState {
+        let count = self.0;
+        Box::new(move |to| to.write_all(&count.to_le_bytes()))
+    }
+
+    fn restore(&mut self, _index: LogIndex, state: &mut dyn Read) -> io::Result<()> {
+        let mut count = [0; 8];
+        state.read_exact(&mut count)?;
+        self.0 = u64::from_le_bytes(count);
+        Ok(())
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -27,8 +41,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let settings = (1..=3).fold(Settings::new(NodeId::new(id)), |settings, peer| {
             settings.peer(NodeId::new(peer), format!("127.0.0.1:{}", 7200 + peer))
         });
-        let log = FileLog::open(std::env::temp_dir().join(format!("raft-counter-{id}")))?;
-        nodes.push(Node::start(settings, log, Counter::default()).await?);
+        let storage = Storage::open(std::env::temp_dir().join(format!("raft-counter-{id}")))?;
+        nodes.push(Node::start(settings, storage, Counter::default()).await?);
     }
 
     for node in &nodes {

@@ -1,7 +1,9 @@
 //! What clients of a node hold.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use raft_node::core::Message;
+use raft_node::core::{Membership, Message, NodeId};
 use raft_node::{Client, Leadership, NodeStatus, RequestError};
 use tokio::sync::{oneshot, watch};
 
@@ -13,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 pub struct Handle {
     client: Client,
     leadership: watch::Receiver<Leadership>,
+    members: watch::Receiver<Arc<Membership>>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -20,9 +23,10 @@ impl Handle {
     pub(crate) const fn new(
         client: Client,
         leadership: watch::Receiver<Leadership>,
+        members: watch::Receiver<Arc<Membership>>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        Self { client, leadership, stopped }
+        Self { client, leadership, members, stopped }
     }
 
     /// Proposes a command to the cluster, from any node, and returns the state machine's answer
@@ -36,8 +40,7 @@ impl Handle {
     /// command is ever proposed twice behind your back.
     pub async fn propose(&self, command: impl Into<Bytes>) -> Result<Bytes, RequestError> {
         let (answer, answered) = oneshot::channel();
-        // A failure to send means that nobody waits for the answer any more.
-        self.client.propose(command.into(), move |result| drop(answer.send(result)));
+        self.client.propose(command.into(), tell(answer));
         answered.await.unwrap_or(Err(RequestError::Unknown))
     }
 
@@ -49,8 +52,64 @@ impl Handle {
     /// always be repeated.
     pub async fn read(&self, query: impl Into<Bytes>) -> Result<Bytes, RequestError> {
         let (answer, answered) = oneshot::channel();
-        self.client.read(query.into(), move |result| drop(answer.send(result)));
+        self.client.read(query.into(), tell(answer));
         answered.await.unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// Makes these the members of the cluster, at any node: see
+    /// [`Client::change_membership`]. Returns when the change is committed; bringing a new voter up
+    /// to date may take long. With `only_if`, only if those are the members now.
+    ///
+    /// ```
+    /// # use raft_tokio::raft_node::core::NodeId;
+    /// # use raft_tokio::{Handle, RequestError};
+    /// /// Adds a voter, unless somebody else changes the members at the same time.
+    /// async fn add(handle: &Handle, id: NodeId, address: &str) -> Result<(), RequestError> {
+    ///     let members = handle.members().borrow().as_ref().clone();
+    ///     let grown = members.clone().voter(id, address);
+    ///     handle.change_membership(grown, Some(members)).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The change was refused, or its outcome is unknown: look at the members then.
+    pub async fn change_membership(
+        &self,
+        target: Membership,
+        only_if: Option<Membership>,
+    ) -> Result<(), RequestError> {
+        let (answer, answered) = oneshot::channel();
+        self.client.change_membership(target, only_if, tell(answer));
+        answered.await.unwrap_or(Err(RequestError::Unknown))
+    }
+
+    /// Lets another node lead: `to`, or the one that is best suited. Returns when a new leader is
+    /// known.
+    ///
+    /// # Errors
+    /// There is no such voter, it did not take over in time, or nobody knows.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<(), RequestError> {
+        let (answer, answered) = oneshot::channel();
+        self.client.transfer_leadership(to, tell(answer));
+        answered.await.unwrap_or(Err(RequestError::Unknown))
+    }
+
+    /// Takes a snapshot of this node's state machine now; returns when it is durable. The settings
+    /// have a policy by which the node does so by itself.
+    ///
+    /// # Errors
+    /// The snapshot could not be written: [`NodeStatus`] says why. Nothing is lost.
+    pub async fn snapshot(&self) -> Result<(), RequestError> {
+        let (answer, answered) = oneshot::channel();
+        self.client.snapshot(tell(answer));
+        answered.await.unwrap_or(Err(RequestError::Stopped))
+    }
+
+    /// The members, as this node's log has them; the receiver holds the latest. They may be of a
+    /// change that is not committed.
+    #[must_use]
+    pub fn members(&self) -> watch::Receiver<Arc<Membership>> {
+        self.members.clone()
     }
 
     /// A picture of the node.
@@ -59,7 +118,7 @@ impl Handle {
     /// The node has stopped.
     pub async fn status(&self) -> Result<NodeStatus, RequestError> {
         let (answer, answered) = oneshot::channel();
-        self.client.status(move |status| drop(answer.send(status)));
+        self.client.status(tell(answer));
         answered.await.map_err(|_| RequestError::Stopped)
     }
 
@@ -69,7 +128,8 @@ impl Handle {
         self.leadership.clone()
     }
 
-    /// Stops the node and waits until it has: everybody who waited is answered, its port is free,
+    /// Stops the node and waits until it has. A leader hands over first, for at most an election
+    /// timeout, so that the cluster has a new one in no time. Everybody who waited is answered, its port is free,
     /// its tasks and threads have ended. A write or a command that is under way is waited for;
     /// commands that are only queued are not, and their outcome is unknown.
     pub async fn shutdown(&self) {
@@ -88,5 +148,13 @@ impl Handle {
     #[must_use]
     pub const fn client(&self) -> &Client {
         &self.client
+    }
+}
+
+/// A callback that passes its argument on. A failure to send means that nobody waits for it any
+/// more.
+fn tell<T>(answer: oneshot::Sender<T>) -> impl FnOnce(T) {
+    move |value| {
+        let _ = answer.send(value);
     }
 }

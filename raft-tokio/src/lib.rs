@@ -1,6 +1,6 @@
 //! Raft on tokio: a replicated state machine as a few tasks of your runtime.
 //!
-//! Implement [`StateMachine`](raft_node::StateMachine), open a [`FileLog`](raft_node::FileLog), say
+//! Implement [`StateMachine`](raft_node::StateMachine), open a [`Storage`], say
 //! in the [`Settings`] who is in the cluster, and [start](Node::start) a [`Node`]. Everybody else in
 //! the program talks to it through a [`Handle`]. This is `examples/counter.rs`:
 //!
@@ -16,8 +16,12 @@
 //! - An error says whether a command was certainly not applied; see [`RequestError`]. Nothing is
 //!   sent twice behind your back.
 //! - Futures may be dropped at any time. That gives up the waiting, not the command.
-//! - [`Node::shutdown`] answers everybody who waits, frees the port and returns when all tasks and
-//!   threads of the node have ended. [`Node::stopped`] tells when, and why, a node stopped by itself.
+//! - Snapshots are taken by a policy of the [`Settings`], or when [`Handle::snapshot`] is called. The
+//!   log frees its space behind them, and a node that is far behind gets one by itself.
+//! - [`Handle::change_membership`] changes who is in the cluster while it runs.
+//! - [`Node::shutdown`] of a leader hands over first. It answers everybody who waits, frees the port
+//!   and returns when all tasks and threads of the node have ended. [`Node::stopped`] tells when, and
+//!   why, a node stopped by itself.
 //! - The node needs a runtime with time and I/O enabled; one thread is enough. Disk and state machine
 //!   have threads of their own, so [`StateMachine::apply`](raft_node::StateMachine::apply) may block.
 //! - Peers are not authenticated and nothing is encrypted: keep the ports on a network that you
@@ -34,7 +38,9 @@ mod node;
 pub use handle::Handle;
 pub use node::Node;
 pub use raft_node;
-pub use raft_node::{ClusterId, Leadership, NodeError, NodeStatus, RequestError, Settings};
+pub use raft_node::{
+    ClusterId, Leadership, NodeError, NodeStatus, RequestError, Settings, SnapshotPolicy, Storage,
+};
 
 /// The example of the project's front page has to compile.
 #[cfg(doctest)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use raft_node::core::NodeId;
-use raft_node::{ClusterId, Inbound, LinkError, NodeError, Received, Settings, tune};
+use raft_node::{Inbound, LinkError, NodeError, Peers, Received, Settings, tune};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -26,9 +26,6 @@ const AFTER_FAILURE: Duration = Duration::from_millis(50);
 /// A bound port.
 pub(crate) struct Listener {
     socket: TcpListener,
-    cluster: ClusterId,
-    id: NodeId,
-    members: Vec<NodeId>,
     max_frame: usize,
 }
 
@@ -42,16 +39,13 @@ impl Listener {
         let socket = TcpListener::bind(&address).await;
         Ok(Self {
             socket: socket.map_err(|source| NodeError::Listen { address, source })?,
-            cluster: settings.cluster_id(),
-            id: settings.id(),
-            members: settings.others().map(|(id, _)| id).collect(),
             max_frame: settings.config()?.max_message_bytes(),
         })
     }
 
     /// Accepts connections until the task is aborted, and then ends them with it. The last of them
     /// has ended when all clones of `alive` are gone.
-    pub(crate) async fn run(self, handle: Handle, alive: mpsc::Sender<()>) {
+    pub(crate) async fn run(self, handle: Handle, peers: Peers, alive: mpsc::Sender<()>) {
         let current = Current::default();
         let mut connections: JoinSet<()> = JoinSet::new();
         loop {
@@ -61,8 +55,7 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, from)) if connections.len() < CONNECTIONS => {
-                    let inbound =
-                        Inbound::new(self.cluster, self.id, self.members.clone(), self.max_frame);
+                    let inbound = Inbound::new(peers.clone(), self.max_frame);
                     let (handle, current, alive) = (handle.clone(), current.clone(), alive.clone());
                     connections.spawn(async move {
                         match hear(stream, inbound, &handle, &current).await {

@@ -3,9 +3,9 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use raft_node::core::{Message, NodeId};
+use raft_node::core::{Message, NodeId, Notice};
 use raft_node::{
-    Clock, Leadership, LogStore, NodeError, Notifier, Outbound, PeerQueue, Settings, StateMachine,
+    Clock, Leadership, NodeError, Notifier, Outbound, Peers, Settings, StateMachine, Storage,
     Threads, Turn, Wiring,
 };
 use tokio::sync::{Notify, mpsc, watch};
@@ -13,11 +13,8 @@ use tokio::task::{self, JoinHandle, JoinSet};
 use tokio::time;
 
 use crate::Handle;
-use crate::dial::dial;
+use crate::dial::dial_all;
 use crate::listen::Listener;
-
-/// Bytes that may wait for one peer's socket.
-const OUTBOUND_BYTES: usize = 16 << 20;
 
 /// A running node. Dropping it asks the node to stop, without waiting for it.
 #[derive(Debug)]
@@ -35,23 +32,16 @@ impl Node {
     /// The settings make no sense, the store is damaged, the address is taken.
     pub async fn start(
         settings: Settings,
-        store: impl LogStore,
+        storage: Storage,
         machine: impl StateMachine,
     ) -> Result<Self, NodeError> {
         let listener = Listener::bind(&settings).await?;
-        let (mut outbound, mut dialled) = (Outbound::default(), Vec::new());
-        for (peer, address) in settings.others() {
-            let ready = Arc::new(Notify::new());
-            let queue = Arc::new(PeerQueue::new(OUTBOUND_BYTES, notifier(&ready)));
-            outbound.add(peer, queue.clone());
-            dialled.push((peer, address.to_owned(), queue, ready));
-        }
-        let send = Box::new(move |message: Message| outbound.send(&message));
-        Self::launch(&settings, store, machine, send, |handle, tasks, alive| {
-            tasks.spawn(listener.run(handle.clone(), alive));
-            for (peer, address, queue, ready) in dialled {
-                tasks.spawn(dial(settings.clone(), peer, address, queue, ready));
-            }
+        let outbound = Outbound::default();
+        let queues = outbound.clone();
+        let send = Box::new(move |message: Message| queues.send(&message));
+        Self::launch(&settings, storage, machine, send, |handle, peers, tasks, alive| {
+            tasks.spawn(listener.run(handle.clone(), peers.clone(), alive));
+            tasks.spawn(dial_all(peers.clone(), outbound));
         })
     }
 
@@ -62,41 +52,40 @@ impl Node {
     /// The settings make no sense or the store is damaged.
     pub fn start_on_network(
         settings: &Settings,
-        store: impl LogStore,
+        storage: Storage,
         machine: impl StateMachine,
         send: impl FnMut(Message) + Send + 'static,
     ) -> Result<Self, NodeError> {
-        Self::launch(settings, store, machine, Box::new(send), |_, _, _| {})
+        Self::launch(settings, storage, machine, Box::new(send), |_, _, _, _| {})
     }
 
     fn launch(
         settings: &Settings,
-        store: impl LogStore,
+        storage: Storage,
         machine: impl StateMachine,
         send: Box<dyn FnMut(Message) + Send>,
-        network: impl FnOnce(&Handle, &mut JoinSet<()>, mpsc::Sender<()>),
+        network: impl FnOnce(&Handle, &Peers, &mut JoinSet<()>, mpsc::Sender<()>),
     ) -> Result<Self, NodeError> {
         let wake = Arc::new(Notify::new());
         let (leadership, watched) = watch::channel(Leadership::default());
+        let (membership, members) = watch::channel(Arc::default());
         let (stopped, when_stopped) = watch::channel(false);
         let wiring = Wiring {
             notify: notifier(&wake),
             send,
             observe: Box::new(move |notice| {
-                leadership.send_if_modified(|state| {
-                    let before = *state;
-                    state.update(notice);
-                    *state != before
-                });
+                leadership.send_if_modified(|state| state.update(notice));
+                if let Notice::Membership(members) = notice {
+                    membership.send_replace(members.clone());
+                }
             }),
         };
         let clock = Clock::start();
-        let config = settings.config()?;
-        let (node, client) = raft_node::Node::new(config, store, machine, wiring, clock.now())?;
-        let handle = Handle::new(client, watched, when_stopped);
+        let (node, client) = raft_node::Node::new(settings, storage, machine, wiring, clock.now())?;
+        let handle = Handle::new(client, watched, members, when_stopped);
         let mut tasks = JoinSet::new();
         let (alive, mut ended) = mpsc::channel(1);
-        network(&handle, &mut tasks, alive);
+        network(&handle, node.peers(), &mut tasks, alive);
         let task = task::spawn(async move {
             let (result, threads) = run(node, &wake, clock).await;
             tasks.shutdown().await;
@@ -132,6 +121,15 @@ impl Node {
         (&mut self.task).await.unwrap_or(Err(NodeError::ThreadGone))
     }
 
+    /// Stops the node at once, as a crash would, and waits until it has.
+    ///
+    /// # Errors
+    /// The node had stopped by itself before: its store or its state machine failed.
+    pub async fn kill(mut self) -> Result<(), NodeError> {
+        self.handle.client().kill();
+        self.stopped().await
+    }
+
     /// Stops the node and waits until it has, see [`Handle::shutdown`].
     ///
     /// # Errors
@@ -148,7 +146,7 @@ impl Drop for Node {
     }
 }
 
-fn notifier(notify: &Arc<Notify>) -> Notifier {
+pub(crate) fn notifier(notify: &Arc<Notify>) -> Notifier {
     let notify = notify.clone();
     Arc::new(move || notify.notify_one())
 }
@@ -160,7 +158,7 @@ async fn run(
     clock: Clock,
 ) -> (Result<(), NodeError>, Threads) {
     loop {
-        match node.turn(clock.now()) {
+        match node.turn(|| clock.now()) {
             Turn::Stopped(result) => return (result, node.close()),
             Turn::Continue { deadline, more } => {
                 let mut woken = pin!(wake.notified());

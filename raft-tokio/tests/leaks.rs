@@ -6,11 +6,12 @@
 mod common;
 
 use std::fs;
+use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raft_node::core::{LogIndex, NodeId};
-use raft_node::{FileLog, StateMachine};
+use raft_node::{FrozenState, StateMachine, Storage};
 use raft_tokio::{Node, RequestError, Settings};
 use tokio::runtime::{Builder, Handle as Runtime};
 use tokio::time;
@@ -26,6 +27,14 @@ impl StateMachine for Echo {
 
     fn query(&self, query: Bytes) -> Bytes {
         query
+    }
+
+    fn snapshot(&self) -> FrozenState {
+        Box::new(|_| Ok(()))
+    }
+
+    fn restore(&mut self, _: LogIndex, _: &mut dyn Read) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -66,8 +75,8 @@ async fn live(round: u32) {
             .election_timeout(Duration::from_millis(60))
             .peer(NodeId::new(1), addresses[0].clone())
             .peer(NodeId::new(2), addresses[1].clone());
-        let log = FileLog::open(directory.path().join(id.to_string())).unwrap();
-        nodes.push(Node::start(settings, log, Echo).await.unwrap());
+        let storage = Storage::open(directory.path().join(id.to_string())).unwrap();
+        nodes.push(Node::start(settings, storage, Echo).await.unwrap());
     }
     if round.is_multiple_of(2) {
         let handle = nodes[0].handle();
@@ -83,7 +92,11 @@ async fn live(round: u32) {
             // Dropped without a wait.
             continue;
         }
-        time::timeout(PATIENCE, node.shutdown()).await.unwrap().unwrap();
+        if round.is_multiple_of(3) {
+            time::timeout(PATIENCE, node.kill()).await.unwrap().unwrap();
+        } else {
+            time::timeout(PATIENCE, node.shutdown()).await.unwrap().unwrap();
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The conformance suite on tokio: in one process, and over TCP with logs in files.
+//! The conformance suite on tokio: in one process, and over TCP with storage in files.
 
 use conformance_tests::real::{Bootstrap, NodeNetwork, NodeSpec};
 use conformance_tests::suite;
@@ -18,12 +18,12 @@ impl Bootstrap for Tokio {
     type Node = (Node, Handle);
 
     fn start(&self, spec: NodeSpec) -> Result<Self::Node, NodeError> {
-        let NodeSpec { settings, store, machine, network } = spec;
+        let NodeSpec { settings, storage, machine, network } = spec;
         let node = self.0.block_on(async {
             match network {
-                NodeNetwork::Tcp => Node::start(settings, store, machine).await,
+                NodeNetwork::Tcp => Node::start(settings, storage, machine).await,
                 NodeNetwork::InProcess(send) => {
-                    Node::start_on_network(&settings, store, machine, send)
+                    Node::start_on_network(&settings, storage, machine, send)
                 }
             }
         })?;
@@ -36,8 +36,12 @@ impl Bootstrap for Tokio {
     }
 
     fn stop(&self, (node, _): Self::Node) {
-        // A node that was crashed by the suite reports the failure of its store.
-        let _ = self.0.block_on(node.shutdown());
+        self.0.block_on(node.shutdown()).expect("the node stops without a failure");
+    }
+
+    fn kill(&self, (node, _): Self::Node) {
+        // A node that was crashed by the suite may report the failure of its storage.
+        let _ = self.0.block_on(node.kill());
     }
 }
 

@@ -29,14 +29,27 @@ pub(crate) enum Fault {
     SetClock,
     /// Many calls at once, perhaps in one event.
     Burst,
+    /// Asks a node for other members.
+    ChangeMembership,
+    /// Asks a node to let another one lead.
+    Transfer,
+    /// Tells a node that its leader is gone.
+    ForgetLeader,
+    /// Asks a node for a snapshot.
+    Snapshot,
+    /// Damages the state of a state machine.
+    LoseState,
 }
 
 /// The faults that a run may see, each with its weight.
 pub(crate) type Faults = Vec<(Fault, u64)>;
 
 /// Draws the faults of a run. Most runs lack some, so that the others come more often.
-pub(crate) fn draw(rng: &mut fastrand::Rng) -> Faults {
+pub(crate) fn draw(rng: &mut fastrand::Rng, leases: bool, changes: bool) -> Faults {
     let mut weight = |often: u64, most: u64| if chance(rng, often) { rng.u64(1..=most) } else { 0 };
+    // Leases trust clocks.
+    let set_clock = if leases { 0 } else { 200 };
+    let change = if changes { 1000 } else { 0 };
     vec![
         (Fault::Crash, weight(700, 10)),
         (Fault::CrashAll, weight(200, 2)),
@@ -47,8 +60,13 @@ pub(crate) fn draw(rng: &mut fastrand::Rng) -> Faults {
         (Fault::Heal, 2 + weight(900, 10)),
         (Fault::Pause, weight(300, 4)),
         (Fault::HangDisk, weight(300, 4)),
-        (Fault::SetClock, weight(200, 2)),
+        (Fault::SetClock, weight(set_clock, 2)),
         (Fault::Burst, weight(300, 4)),
+        (Fault::ChangeMembership, weight(change, 12)),
+        (Fault::Transfer, weight(300, 6)),
+        (Fault::ForgetLeader, weight(150, 4)),
+        (Fault::Snapshot, weight(200, 6)),
+        (Fault::LoseState, weight(200, 3)),
     ]
 }
 
@@ -89,13 +107,25 @@ impl Run {
                 self.world.network.set_cut(node, other, true);
             }
             Fault::Heal => self.heal(),
-            Fault::Pause => self.world.nodes[node].paused_until = now + self.up_to_3_s(),
-            Fault::HangDisk => self.world.nodes[node].disk_hangs_until = now + self.up_to_3_s(),
+            Fault::Pause => self.world.nodes[node].paused_until = now + self.up_to_s(3),
+            Fault::HangDisk => {
+                // Now and then for longer than a leader waits.
+                let most = if self.world.rng.bool() { 3 } else { 8 };
+                self.world.nodes[node].disk_hangs_until = now + self.up_to_s(most);
+            }
             Fault::SetClock => {
-                let offset = self.up_to_3_s();
+                let offset = self.up_to_s(3);
                 self.world.nodes[node].clock.set_offset(offset);
             }
             Fault::Burst => self.burst(node),
+            Fault::ChangeMembership => self.change_membership(node),
+            Fault::Transfer => self.transfer(node),
+            Fault::ForgetLeader => self.world.forget_leader(node),
+            Fault::Snapshot => {
+                let call = self.world.snapshot(node);
+                self.controls.insert(call);
+            }
+            Fault::LoseState => self.lose_state(node),
         }
     }
 
@@ -109,8 +139,8 @@ impl Run {
         }
     }
 
-    fn up_to_3_s(&mut self) -> u64 {
-        within(&mut self.world.rng, &(0..3000 * MS))
+    fn up_to_s(&mut self, most: u64) -> u64 {
+        within(&mut self.world.rng, &(0..most * 1000 * MS))
     }
 
     /// Connects and starts everything.

@@ -1,12 +1,15 @@
 //! One run: chaos, then peace, then the demand for progress.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use raft_node::core::{RoleKind, Term};
 
+use crate::cluster::CallId;
 use crate::explore::plan::Plan;
+use crate::explore::retries::Retries;
 use crate::explore::workload::Workload;
 use crate::sim::World;
 use crate::sim::network::MS;
@@ -31,8 +34,13 @@ pub struct Report {
 #[must_use]
 pub fn explore(seed: u64, record: bool) -> Report {
     let plan = Plan::draw(seed, record);
-    let mut run =
-        Run { world: World::new(plan.options.clone()), clients: Workload::default(), plan };
+    let mut run = Run {
+        world: World::new(plan.options.clone()),
+        clients: Workload::new(plan.sessions > 0),
+        retries: Retries::new(plan.sessions),
+        controls: BTreeSet::new(),
+        plan,
+    };
     // A panic is a failure like any other: it must name its seed.
     let failure = panic::catch_unwind(AssertUnwindSafe(|| run.whole().err()))
         .unwrap_or_else(|panic| Some(format!("a panic: {}", reason(panic.as_ref()))));
@@ -55,12 +63,13 @@ pub(super) struct Run {
     pub(super) plan: Plan,
     pub(super) world: World,
     pub(super) clients: Workload,
+    /// Clients with sessions.
+    pub(super) retries: Retries,
+    /// Calls about the cluster itself that have no answer.
+    pub(super) controls: BTreeSet<CallId>,
 }
 
-/// After peace begins, everything must be well within this time: several elections, a full disk
-/// queue and the slowest delays fit.
-pub(super) const RECOVERY: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Run {
     fn whole(&mut self) -> Result<(), String> {
@@ -71,11 +80,14 @@ impl Run {
         self.chaos()?;
         self.peace();
         self.recovery()?;
+        self.retries.verdict(&self.world)?;
         self.clients.registers.verdict()
     }
 
     pub(super) fn sound(&mut self) -> Result<(), String> {
-        self.clients.collect(&mut self.world).map_err(|error| error.to_string())?;
+        self.clients.collect(&mut self.world)?;
+        self.retries.go_on(&mut self.world)?;
+        self.controls.retain(|call| self.world.answer(*call).is_none());
         self.world.violation().map_or(Ok(()), Err)
     }
 
@@ -103,6 +115,7 @@ impl Run {
             self.world.run_for(Duration::from_nanos(pause.max(1)));
             self.sound()?;
         }
+        self.retries.close_down();
         Ok(())
     }
 
@@ -118,63 +131,6 @@ impl Run {
         self.world.rng.choice(leaders)
     }
 
-    /// The world becomes a good place. What still goes wrong now is the protocol's fault.
-    fn peace(&mut self) {
-        let now = self.world.now;
-        self.world.trace.line(now, None, || "peace".into());
-        self.heal();
-        let network = &mut self.world.network;
-        (network.loss, network.duplication) = (0, 0);
-        (network.late_requests, network.late_answers) = (0, 0);
-        network.delay = MS / 10..5 * MS;
-        self.world.options.disk_delay = MS / 20..5 * MS;
-        self.world.options.apply_delay = MS / 100..MS;
-        for node in &mut self.world.nodes {
-            node.paused_until = now;
-            node.disk_hangs_until = now;
-        }
-    }
-
-    /// I18: there is a leader, every call is answered, new calls at every node succeed, and all
-    /// logs become the same.
-    fn recovery(&mut self) -> Result<(), String> {
-        let end = self.world.now + nanos(RECOVERY);
-        self.until(end, "no leader", |run| run.leader().is_some())?;
-        self.until(end, "a call was never answered", |run| run.clients.open() == 0)?;
-        for node in 0..self.world.nodes.len() {
-            self.write_somehow(end, node)?;
-        }
-        self.settled()?;
-        // What chaos has left behind ends by itself: messages under way, and clocks that stand
-        // still because they were set back.
-        self.world.run_for(Duration::from_secs(3));
-        if self.world.rng.bool() {
-            self.isolation()?;
-        }
-        self.idle_is_quiet()
-    }
-
-    /// Everybody has the same log and has applied all of it.
-    pub(super) fn settled(&mut self) -> Result<(), String> {
-        let end = self.world.now + nanos(RECOVERY);
-        self.until(end, "the nodes did not come to the same state", |run| {
-            let states: Vec<_> = run
-                .world
-                .nodes
-                .iter()
-                .filter_map(|node| {
-                    let status = node.raft.as_ref()?.status();
-                    Some((status.last, status.durable, status.commit, status.applied, status.term))
-                })
-                .collect();
-            let first = states.first().copied();
-            let settled = first.is_some_and(|(last, durable, commit, applied, _)| {
-                last == durable && durable == commit && commit == applied
-            });
-            settled && states.iter().all(|state| Some(*state) == first)
-        })
-    }
-
     /// The leader of the newest term.
     pub(super) fn leader(&self) -> Option<(Term, usize)> {
         let role = |node| (node, self.world.role(node));
@@ -183,50 +139,6 @@ impl Run {
             _ => None,
         };
         (0..self.world.nodes.len()).map(role).filter_map(leads).max()
-    }
-
-    /// Writes and reads at one node until each has succeeded.
-    fn write_somehow(&mut self, end: u64, node: usize) -> Result<(), String> {
-        self.until(end, "a node's clients had no success", |run| {
-            let before = run.clients.registers.succeeded();
-            run.clients.call(&mut run.world, node, 1);
-            run.world.run_for(LOOK_EVERY * 4);
-            run.clients.collect(&mut run.world).is_ok()
-                && run.clients.registers.succeeded() > before
-        })
-    }
-
-    pub(super) fn until(
-        &mut self,
-        end: u64,
-        otherwise: &str,
-        mut holds: impl FnMut(&mut Self) -> bool,
-    ) -> Result<(), String> {
-        while !holds(self) {
-            self.sound()?;
-            if self.world.now >= end {
-                return Err(format!("I18: {otherwise} within {RECOVERY:?}"));
-            }
-            self.world.run_for(LOOK_EVERY);
-        }
-        self.sound()
-    }
-
-    /// I19: with nothing to do there are heartbeats and nothing else.
-    fn idle_is_quiet(&mut self) -> Result<(), String> {
-        let end = self.world.now + nanos(RECOVERY);
-        self.until(end, "a call was never answered", |run| run.clients.open() == 0)?;
-        // Later attempts of what was repeated come to an end.
-        self.world.run_for(Duration::from_secs(3));
-        let before = self.world.traffic.requests;
-        self.world.run_for(Duration::from_secs(1));
-        let sent = self.world.traffic.requests - before;
-        let peers = self.world.nodes.len() as u64 - 1;
-        // Ten heartbeats a second, a little more for a fast clock.
-        if sent > 12 * peers {
-            return Err(format!("I19: {sent} requests in an idle second with {peers} peers"));
-        }
-        self.sound()
     }
 }
 

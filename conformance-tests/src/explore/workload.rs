@@ -2,19 +2,36 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use raft_node::{RequestError, session};
+
 use crate::cluster::CallId;
-use crate::linearizability::HistoryError;
 use crate::registers::{Call, Registers, Request};
 use crate::sim::World;
 
 /// Clients that call any node at any time.
-#[derive(Default)]
 pub(crate) struct Workload {
     pub(crate) registers: Registers,
-    open: BTreeMap<CallId, Call>,
+    open: BTreeMap<CallId, Open>,
+    /// Whether commands are envelopes.
+    envelopes: bool,
+}
+
+struct Open {
+    call: Call,
+    /// The answer is that of an envelope.
+    wrapped: bool,
 }
 
 impl Workload {
+    pub(crate) fn new(envelopes: bool) -> Self {
+        Self { registers: Registers::default(), open: BTreeMap::new(), envelopes }
+    }
+
+    fn wrap(&self, command: Bytes) -> Bytes {
+        if self.envelopes { session::plain(&command) } else { command }
+    }
+
     /// One call on a random register at a node.
     pub(crate) fn call(&mut self, world: &mut World, node: usize, registers: u64) {
         let key = self.quiet_key(world.rng.u64(0..registers), registers);
@@ -22,11 +39,11 @@ impl Workload {
         // Each call is a client of its own: a node answers its calls in any order.
         let client = self.registers.begun();
         let (call, request) = self.registers.begin(client, at, key, dice);
-        let id = match request {
-            Request::Read(query) => world.read(node, query),
-            Request::Propose(command) => world.propose(node, command),
+        let (id, wrapped) = match request {
+            Request::Read(query) => (world.read(node, query), false),
+            Request::Propose(command) => (world.propose(node, self.wrap(command)), self.envelopes),
         };
-        self.open.insert(id, call);
+        self.open.insert(id, Open { call, wrapped });
     }
 
     /// Several writes at a node in one event, each to a register of its own.
@@ -36,8 +53,8 @@ impl Workload {
             let key = self.quiet_key(number, size);
             let (client, at) = (self.registers.begun(), world.tick());
             let (call, command) = self.registers.begin_write(client, at, key);
-            begun.push(call);
-            commands.push(command);
+            begun.push(Open { call, wrapped: self.envelopes });
+            commands.push(self.wrap(command));
         }
         let calls = world.propose_all(node, commands);
         self.open.extend(calls.into_iter().zip(begun));
@@ -47,19 +64,20 @@ impl Workload {
     /// history grows exponentially with the calls that overlap on one key.
     fn quiet_key(&self, key: u64, registers: u64) -> u64 {
         const OVERLAPPING: usize = 5;
-        let open_on = |key| self.open.values().filter(|call| call.key() == key).count();
+        let open_on = |key| self.open.values().filter(|open| open.call.key() == key).count();
         let mut layers = (0..).map(|layer| key + layer * registers);
         layers.find(|key| open_on(*key) < OVERLAPPING).unwrap_or(key)
     }
 
     /// Takes in the answers that have come.
-    pub(crate) fn collect(&mut self, world: &mut World) -> Result<(), HistoryError> {
+    pub(crate) fn collect(&mut self, world: &mut World) -> Result<(), String> {
         let answered: Vec<_> =
             self.open.keys().filter_map(|id| Some((*id, world.answer(*id)?))).collect();
         for (id, answer) in answered {
-            if let Some(call) = self.open.remove(&id) {
+            if let Some(Open { call, wrapped }) = self.open.remove(&id) {
                 let at = world.tick();
-                self.registers.end(call, at, answer)?;
+                let answer = if wrapped { unwrap(answer)? } else { answer };
+                self.registers.end(call, at, answer).map_err(|error| error.to_string())?;
             }
         }
         Ok(())
@@ -68,5 +86,13 @@ impl Workload {
     /// How many calls wait for their answer.
     pub(crate) fn open(&self) -> usize {
         self.open.len()
+    }
+}
+
+/// The answer in an envelope. Plain commands have no other.
+fn unwrap(answer: Result<Bytes, RequestError>) -> Result<Result<Bytes, RequestError>, String> {
+    match answer {
+        Ok(answer) => session::decode(answer).map(Ok).map_err(|error| error.to_string()),
+        Err(error) => Ok(Err(error)),
     }
 }

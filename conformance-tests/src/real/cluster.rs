@@ -8,30 +8,38 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_node::core::{RoleKind, Term};
-use raft_node::{FileLog, LogStore, MemoryLog, RequestError, Settings};
+use raft_node::core::{Membership, NodeId, RoleKind, Term};
+use raft_node::{
+    Client, FileLog, FileSnapshots, MemoryLog, MemorySnapshots, NodeStatus, RequestError, Settings,
+    SnapshotPolicy, Storage,
+};
 use tempfile::TempDir;
 
-use crate::cluster::{CallId, Cluster, Network, Traffic};
-use crate::machine::{Machine, Oracle, SharedOracle};
+use crate::cluster::{CallId, Cluster, Members, Network, Setup, Traffic};
+use crate::machine::{Oracle, SharedOracle};
 use crate::real::network::RealNetwork;
 use crate::real::proxy::Proxy;
-use crate::real::store::{Fence, Fenced};
+use crate::real::store::Fence;
 use crate::real::{Bootstrap, NodeNetwork, NodeSpec, Substance};
-use crate::sim::world::id_of;
+use crate::sim::world::{id_of, number};
 
 /// Long enough for a busy machine to keep its heartbeats, short enough for a suite.
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(300);
 /// A node that does not answer a status request for as long counts as hung.
 const STATUS_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How many millionths the clocks of the nodes may differ in pace: it is one and the same clock.
+const MAX_DRIFT: u32 = 1000;
+
+type Callback = Box<dyn FnOnce(Result<Bytes, RequestError>) + Send>;
 type Answers = Arc<Mutex<BTreeMap<CallId, Option<Result<Bytes, RequestError>>>>>;
 
 /// A cluster of real nodes, in real time.
 pub struct RealCluster<B: Bootstrap> {
     bootstrap: B,
     nodes: Vec<Option<Running<B::Node>>>,
-    disks: Vec<MemoryLog>,
+    setup: Setup,
+    disks: Vec<(MemoryLog, MemorySnapshots)>,
     directory: Option<TempDir>,
     addresses: Vec<String>,
     /// The link that node `from` dials to reach `to`.
@@ -60,8 +68,9 @@ impl<B: Bootstrap> RealCluster<B> {
         let mut cluster = Self {
             bootstrap,
             nodes: (0..size).map(|_| None).collect(),
+            setup: Setup::default(),
             // Clones of one memory log share their content, so each disk is made by itself.
-            disks: (0..size).map(|_| MemoryLog::new()).collect(),
+            disks: (0..size).map(|_| (MemoryLog::new(), MemorySnapshots::new())).collect(),
             directory: None,
             addresses: Vec::new(),
             proxies: BTreeMap::new(),
@@ -89,25 +98,80 @@ impl<B: Bootstrap> RealCluster<B> {
         }
     }
 
+    fn address(&self, node: usize) -> String {
+        self.addresses.get(node).cloned().unwrap_or_default()
+    }
+
+    /// A founder is given the list of all founders; a node that is to be added only knows where it
+    /// is itself.
     fn settings(&self, node: usize) -> Settings {
-        let settings = Settings::new(id_of(node)).election_timeout(ELECTION_TIMEOUT);
-        (0..self.nodes.len()).fold(settings, |settings, peer| {
-            let address = match self.proxies.get(&(node, peer)) {
-                Some(proxy) => proxy.address(),
-                None => self.addresses.get(node).cloned().unwrap_or_default(),
-            };
-            settings.peer(id_of(peer), address)
+        let Setup { founders, snapshot_every, leases, .. } = self.setup;
+        let founders = founders.unwrap_or(self.nodes.len());
+        let policy = match snapshot_every {
+            Some(entries) => SnapshotPolicy::NEVER.entries(entries),
+            None => SnapshotPolicy::NEVER,
+        };
+        let settings = Settings::new(id_of(node))
+            .election_timeout(ELECTION_TIMEOUT)
+            .snapshots(policy)
+            .configure(move |config| {
+                let config = if leases { config.read_leases(MAX_DRIFT) } else { config };
+                if snapshot_every.is_some() { config.compaction_margin(0) } else { config }
+            });
+        let settings = self.dial_through_proxies(node, settings);
+        if node >= founders {
+            return settings.listen(self.address(node));
+        }
+        (0..founders)
+            .fold(settings, |settings, peer| settings.peer(id_of(peer), self.address(peer)))
+    }
+
+    fn dial_through_proxies(&self, node: usize, settings: Settings) -> Settings {
+        let own = self.proxies.iter().filter(|((from, _), _)| *from == node);
+        let routes: BTreeMap<NodeId, String> =
+            own.map(|((_, to), proxy)| (id_of(*to), proxy.address())).collect();
+        settings.route(move |peer, address| {
+            routes.get(&peer).cloned().unwrap_or_else(|| address.to_owned())
         })
     }
 
-    fn open_store(&self, node: usize) -> Box<dyn LogStore> {
-        match &self.directory {
-            None => Box::new(self.disks[node].clone()),
-            Some(directory) => {
-                let log = FileLog::open(directory.path().join(node.to_string()));
-                Box::new(log.expect("the log of a crashed node opens again"))
-            }
+    fn open_storage(&self, node: usize, fence: &Fence) -> Storage {
+        let Some(directory) = &self.directory else {
+            let (log, snapshots) = self.disks[node].clone();
+            return fence.around(log, snapshots);
+        };
+        let directory = directory.path().join(node.to_string());
+        let log = FileLog::open(directory.join("log"));
+        let snapshots = FileSnapshots::open(directory.join("snapshots"));
+        fence.around(
+            log.expect("the log of a crashed node opens again"),
+            snapshots.expect("the snapshots of a crashed node open again"),
+        )
+    }
+
+    fn status(&self, node: usize) -> Option<NodeStatus> {
+        let running = self.nodes[node].as_ref()?;
+        let (sender, status) = channel();
+        B::client(&running.node).status(move |status| drop(sender.send(status)));
+        status.recv_timeout(STATUS_PATIENCE).ok()
+    }
+
+    /// Makes a call at a node; one that is down has stopped.
+    fn call(&mut self, node: usize, ask: impl FnOnce(&Client, Callback)) -> CallId {
+        let call = self.next_call();
+        let callback = self.callback(call);
+        match &self.nodes[node] {
+            Some(running) => ask(B::client(&running.node), callback),
+            None => callback(Err(RequestError::Stopped)),
         }
+        call
+    }
+
+    /// Takes the node off the network and out of the cluster.
+    fn take_down(&mut self, node: usize) -> Option<Running<B::Node>> {
+        self.disconnect(node);
+        self.network.attach(node, None);
+        self.nodes[node].take()
     }
 
     /// Brings the proxies in line with the links.
@@ -126,14 +190,23 @@ impl<B: Bootstrap> RealCluster<B> {
         call
     }
 
-    fn callback(&self, call: CallId) -> impl FnOnce(Result<Bytes, RequestError>) + Send + 'static {
+    fn callback(&self, call: CallId) -> Callback {
         let answers = self.answers.clone();
-        move |answer| {
+        Box::new(move |answer| {
             let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
             let before = answers.insert(call, Some(answer)).flatten();
             debug_assert!(before.is_none(), "two answers to one call");
-        }
+        })
     }
+}
+
+/// For a call whose success says nothing more.
+fn without_answer(callback: Callback) -> impl FnOnce(Result<(), RequestError>) + Send + 'static {
+    move |result| callback(result.map(|()| Bytes::new()))
+}
+
+fn numbers(ids: &[NodeId]) -> Vec<usize> {
+    ids.iter().map(|id| number(*id)).collect()
 }
 
 /// An address on the loopback interface, below the ports that the system gives to outgoing
@@ -150,6 +223,10 @@ fn free_address(rng: &mut fastrand::Rng) -> String {
 impl<B: Bootstrap> Cluster for RealCluster<B> {
     fn size(&self) -> usize {
         self.nodes.len()
+    }
+
+    fn set_up(&mut self, setup: Setup) {
+        self.setup = setup;
     }
 
     fn election_timeout(&self) -> Duration {
@@ -170,8 +247,8 @@ impl<B: Bootstrap> Cluster for RealCluster<B> {
         };
         let spec = NodeSpec {
             settings: self.settings(node),
-            store: Box::new(Fenced::new(self.open_store(node), fence.clone())),
-            machine: Box::new(Machine::start(node, &self.oracle)),
+            storage: self.open_storage(node, &fence),
+            machine: self.setup.machine(node, &self.oracle),
             network,
         };
         let started = self.bootstrap.start(spec).expect("the node starts");
@@ -180,12 +257,18 @@ impl<B: Bootstrap> Cluster for RealCluster<B> {
     }
 
     fn crash(&mut self, node: usize) {
-        self.disconnect(node);
-        self.network.attach(node, None);
-        if let Some(Running { node, fence }) = self.nodes[node].take() {
+        if let Some(Running { node, fence }) = self.take_down(node) {
             fence.shut();
-            self.bootstrap.stop(node);
+            self.bootstrap.kill(node);
         }
+    }
+
+    fn stop(&mut self, node: usize) {
+        // It hands over to the others, so it is cut off only afterwards.
+        if let Some(Running { node: stopping, .. }) = self.nodes[node].take() {
+            self.bootstrap.stop(stopping);
+        }
+        self.take_down(node);
     }
 
     fn is_running(&self, node: usize) -> bool {
@@ -221,23 +304,33 @@ impl<B: Bootstrap> Cluster for RealCluster<B> {
     }
 
     fn propose(&mut self, node: usize, command: Bytes) -> CallId {
-        let call = self.next_call();
-        let callback = self.callback(call);
-        match &self.nodes[node] {
-            Some(running) => B::client(&running.node).propose(command, callback),
-            None => callback(Err(RequestError::Stopped)),
-        }
-        call
+        self.call(node, |client, callback| client.propose(command, callback))
     }
 
     fn read(&mut self, node: usize, query: Bytes) -> CallId {
-        let call = self.next_call();
-        let callback = self.callback(call);
-        match &self.nodes[node] {
-            Some(running) => B::client(&running.node).read(query, callback),
-            None => callback(Err(RequestError::Stopped)),
-        }
-        call
+        self.call(node, |client, callback| client.read(query, callback))
+    }
+
+    fn change_membership(&mut self, node: usize, voters: &[usize], learners: &[usize]) -> CallId {
+        let target = voters.iter().fold(Membership::new(), |members, voter| {
+            members.voter(id_of(*voter), self.address(*voter))
+        });
+        let target = learners.iter().fold(target, |members, learner| {
+            members.learner(id_of(*learner), self.address(*learner))
+        });
+        self.call(node, |client, callback| {
+            client.change_membership(target, None, without_answer(callback));
+        })
+    }
+
+    fn transfer(&mut self, node: usize, to: Option<usize>) -> CallId {
+        self.call(node, |client, callback| {
+            client.transfer_leadership(to.map(id_of), without_answer(callback));
+        })
+    }
+
+    fn snapshot(&mut self, node: usize) -> CallId {
+        self.call(node, |client, callback| client.snapshot(without_answer(callback)))
     }
 
     fn answer(&mut self, call: CallId) -> Option<Result<Bytes, RequestError>> {
@@ -246,11 +339,19 @@ impl<B: Bootstrap> Cluster for RealCluster<B> {
     }
 
     fn role(&mut self, node: usize) -> Option<(RoleKind, Term)> {
-        let running = self.nodes[node].as_ref()?;
-        let (sender, status) = channel();
-        B::client(&running.node).status(move |status| drop(sender.send(status)));
-        let status = status.recv_timeout(STATUS_PATIENCE).ok()?;
+        let status = self.status(node)?;
         Some((status.raft.role, status.raft.term))
+    }
+
+    fn members(&mut self, node: usize) -> Option<Members> {
+        let members = self.status(node)?.raft.membership;
+        let (voters, learners) = (numbers(members.voters()), numbers(members.learners()));
+        Some(Members { voters, learners, joint: members.is_joint() })
+    }
+
+    fn log_length(&mut self, node: usize) -> Option<u64> {
+        let status = self.status(node)?.raft;
+        Some(status.last.since(status.base))
     }
 
     fn oracle<T>(&mut self, look: impl FnOnce(&mut Oracle) -> T) -> T {
@@ -283,7 +384,7 @@ impl<B: Bootstrap> Drop for RealCluster<B> {
     fn drop(&mut self) {
         self.network.close();
         for running in self.nodes.iter_mut().filter_map(Option::take) {
-            self.bootstrap.stop(running.node);
+            self.bootstrap.kill(running.node);
         }
     }
 }

@@ -7,7 +7,7 @@ mod proxy;
 mod store;
 
 use raft_node::core::Message;
-use raft_node::{Client, LogStore, NodeError, Settings, StateMachine};
+use raft_node::{Client, NodeError, Settings, StateMachine, Storage};
 
 pub use cluster::RealCluster;
 
@@ -25,16 +25,20 @@ pub trait Bootstrap {
     /// The node's front door.
     fn client(node: &Self::Node) -> &Client;
 
-    /// Stops a node and waits until it has: its port is free and its threads have ended.
+    /// Stops a node as an operator does ([`Client::stop`]) and waits until it has: its port is free
+    /// and its threads have ended.
     fn stop(&self, node: Self::Node);
+
+    /// The same at once ([`Client::kill`]): nothing is handed over.
+    fn kill(&self, node: Self::Node);
 }
 
 /// A node to be started.
 pub struct NodeSpec {
     /// Its place in the cluster.
     pub settings: Settings,
-    /// Its log.
-    pub store: Box<dyn LogStore>,
+    /// Its log and its snapshots.
+    pub storage: Storage,
     /// Its state machine.
     pub machine: Box<dyn StateMachine>,
     /// What carries its messages.
@@ -53,14 +57,14 @@ pub enum NodeNetwork {
 /// What a real cluster runs on besides the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Substance {
-    /// Logs in memory, and a network inside the process that loses, delays and reorders.
+    /// Storage in memory, and a network inside the process that loses, delays and reorders.
     InProcess,
-    /// Logs in files, and TCP over loopback through proxies that can be cut.
+    /// Storage in files, and TCP over loopback through proxies that can be cut.
     FilesAndTcp,
 }
 
 /// Defines one test for each scenario, on one adapter: `in_process` on a network inside the
-/// process, `over_tcp` with logs in files and TCP links that can be cut.
+/// process, `over_tcp` with storage in files and TCP links that can be cut.
 ///
 /// ```text
 /// conformance_tests::suite!(in_process, MyBootstrap::new());

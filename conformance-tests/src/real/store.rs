@@ -1,17 +1,13 @@
-//! Logs that outlive their node's crash, and nothing that came after it.
+//! Storage that outlives its node's crash, and nothing that came after it.
 
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use raft_node::core::{Entries, LogIndex, StoredLog, Write};
-use raft_node::{LogStore, StoreError};
+use bytes::Bytes;
+use raft_node::core::{Entries, LogIndex, LogPosition, Membership, Snapshot, StoredLog, Write};
+use raft_node::{LogStore, SnapshotStore, SnapshotWriter, Storage, StoreError};
 
-/// A store whose node can be crashed: from then on nothing of that node reaches the disk.
-pub(crate) struct Fenced {
-    store: Box<dyn LogStore>,
-    fence: Fence,
-}
-
-/// Stands between a crashed node and its disk.
+/// Stands between a crashed node and its disk: from the crash on nothing of that node reaches it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fence(Arc<Mutex<bool>>);
 
@@ -20,25 +16,35 @@ impl Fence {
     pub(crate) fn shut(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
-}
 
-impl Fenced {
-    pub(crate) fn new(store: Box<dyn LogStore>, fence: Fence) -> Self {
-        Self { store, fence }
-    }
-}
-
-impl LogStore for Fenced {
-    fn restore(&mut self) -> Result<StoredLog, StoreError> {
-        self.store.restore()
+    /// A storage behind this fence.
+    pub(crate) fn around(&self, log: impl LogStore, snapshots: impl SnapshotStore) -> Storage {
+        let fence = self.clone();
+        Storage::new(FencedLog { log, fence: fence.clone() }, FencedSnapshots { snapshots, fence })
     }
 
-    fn append(&mut self, writes: &[Write]) -> Result<(), StoreError> {
-        let shut = self.fence.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Changes something behind the fence, unless the node has crashed.
+    fn pass<T>(&self, change: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let shut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if *shut {
             return Err(StoreError::Other("the node was crashed by its test".into()));
         }
-        self.store.append(writes)
+        change()
+    }
+}
+
+struct FencedLog<L> {
+    log: L,
+    fence: Fence,
+}
+
+impl<L: LogStore> LogStore for FencedLog<L> {
+    fn restore(&mut self) -> Result<StoredLog, StoreError> {
+        self.log.restore()
+    }
+
+    fn append(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        self.fence.pass(|| self.log.append(writes))
     }
 
     fn load(
@@ -47,6 +53,79 @@ impl LogStore for Fenced {
         through: LogIndex,
         max_bytes: usize,
     ) -> Result<Entries, StoreError> {
-        self.store.load(from, through, max_bytes)
+        self.log.load(from, through, max_bytes)
+    }
+
+    fn metadata(&mut self) -> Result<Bytes, StoreError> {
+        self.log.metadata()
+    }
+
+    fn set_metadata(&mut self, metadata: &[u8]) -> Result<(), StoreError> {
+        self.fence.pass(|| self.log.set_metadata(metadata))
+    }
+}
+
+struct FencedSnapshots<S> {
+    snapshots: S,
+    fence: Fence,
+}
+
+impl<S: SnapshotStore> SnapshotStore for FencedSnapshots<S> {
+    fn newest(&self) -> Result<Option<Snapshot>, StoreError> {
+        self.snapshots.newest()
+    }
+
+    fn create(&self) -> Result<Box<dyn SnapshotWriter>, StoreError> {
+        let writer = self.fence.pass(|| self.snapshots.create())?;
+        Ok(Box::new(FencedWriter { writer, fence: self.fence.clone() }))
+    }
+
+    fn read(
+        &self,
+        snapshot: &Snapshot,
+        offset: u64,
+        max_bytes: usize,
+    ) -> Result<Option<Bytes>, StoreError> {
+        self.snapshots.read(snapshot, offset, max_bytes)
+    }
+
+    fn receive(&self, snapshot: &Snapshot, offset: u64, data: &[u8]) -> Result<(), StoreError> {
+        self.fence.pass(|| self.snapshots.receive(snapshot, offset, data))
+    }
+
+    fn open(&self, snapshot: &Snapshot) -> Result<Box<dyn Read + Send>, StoreError> {
+        self.snapshots.open(snapshot)
+    }
+
+    fn remove(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.fence.pass(|| self.snapshots.remove(snapshot))
+    }
+}
+
+struct FencedWriter {
+    writer: Box<dyn SnapshotWriter>,
+    fence: Fence,
+}
+
+impl io::Write for FencedWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Self { writer, fence } = self;
+        fence.pass(|| Ok(writer.write(bytes))).map_err(io::Error::other)?
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let Self { writer, fence } = self;
+        fence.pass(|| Ok(writer.flush())).map_err(io::Error::other)?
+    }
+}
+
+impl SnapshotWriter for FencedWriter {
+    fn complete(
+        self: Box<Self>,
+        position: LogPosition,
+        membership: Arc<Membership>,
+    ) -> Result<Snapshot, StoreError> {
+        let Self { writer, fence } = *self;
+        fence.pass(|| writer.complete(position, membership))
     }
 }

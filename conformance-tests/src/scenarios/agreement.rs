@@ -117,14 +117,7 @@ pub fn fail_no_agree_2b<C: Cluster>(cluster: C) {
     let place = lab.agree(5, true);
     lab.demand((3..=8).contains(&place), || format!("three or four commands, now at {place}"));
     lab.until(5.0, |lab| lab.cluster.answer(call).is_some());
-    let survived = lab.cluster.oracle(|oracle| oracle.ordinal_of(&command, 0).is_some());
-    let answer = lab.cluster.answer(call);
-    let honest = match &answer {
-        Some(Ok(_)) => survived,
-        Some(Err(error)) => !(survived && error.is_certain()),
-        None => false,
-    };
-    lab.demand(honest, || format!("survived: {survived}, but the proposer was told {answer:?}"));
+    lab.truly_answered(call, &command);
     lab.end();
 }
 

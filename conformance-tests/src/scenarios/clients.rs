@@ -1,7 +1,7 @@
 //! Clients that read and write registers through any node while things go wrong: what they see
 //! must be linearizable.
 
-use crate::cluster::{CallId, Cluster, Network};
+use crate::cluster::{CallId, Cluster, Network, Setup};
 use crate::lab::Lab;
 use crate::registers::{Call, Registers, Request};
 
@@ -39,6 +39,12 @@ pub fn linearizable_clients_all_faults<C: Cluster>(cluster: C) {
     run(cluster, Faults { network, partitions: true, crashes: true });
 }
 
+/// Partitions and crashes while the leader answers reads by its lease.
+pub fn linearizable_clients_leases<C: Cluster>(mut cluster: C) {
+    cluster.set_up(Setup { leases: true, ..Setup::default() });
+    run(cluster, Faults { partitions: true, crashes: true, ..Faults::default() });
+}
+
 #[derive(Clone, Copy, Default)]
 struct Faults {
     network: Network,
@@ -66,12 +72,7 @@ fn run<C: Cluster>(mut cluster: C, faults: Faults) {
     }
     lab.cluster.heal();
     lab.cluster.set_network(Network::default());
-    for node in 0..lab.size() {
-        if !lab.cluster.is_running(node) {
-            lab.cluster.start(node);
-        }
-        lab.connect([node]);
-    }
+    lab.start_all();
     let answered = lab.until(20.0, |lab| {
         clients.go_on(lab, false);
         clients.open.iter().all(Option::is_none)

@@ -220,17 +220,14 @@ fn churn<C: Cluster>(mut cluster: C, network: Network) {
     }
     lab.sleep(1.0);
     lab.cluster.set_network(Network::default());
-    for node in 0..5 {
-        if !lab.cluster.is_running(node) {
-            lab.cluster.start(node);
-        }
-        lab.connect([node]);
-    }
+    lab.start_all();
     lab.agree(5, true);
     let answered =
         lab.until(10.0, |lab| calls.iter().all(|(call, _)| lab.cluster.answer(*call).is_some()));
     lab.demand(answered, || "a client was never answered".into());
-    every_answer_is_true(&mut lab, &calls);
+    for (call, command) in &calls {
+        lab.truly_answered(*call, command);
+    }
     lab.end();
 }
 
@@ -239,19 +236,5 @@ fn propose_everywhere<C: Cluster>(lab: &mut Lab<C>, calls: &mut Vec<(CallId, Byt
         if lab.cluster.is_running(node) {
             calls.push(lab.propose(node));
         }
-    }
-}
-
-/// What was acknowledged is in the log, and what was certainly refused or lost is not.
-fn every_answer_is_true<C: Cluster>(lab: &mut Lab<C>, calls: &[(CallId, Bytes)]) {
-    for (call, command) in calls {
-        let answer = lab.cluster.answer(*call);
-        let present = lab.cluster.oracle(|oracle| oracle.ordinal_of(command, 0).is_some());
-        let honest = match &answer {
-            Some(Ok(_)) => present,
-            Some(Err(error)) => !(present && error.is_certain()),
-            None => false,
-        };
-        lab.demand(honest, || format!("in the log: {present}, answer: {answer:?}"));
     }
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_node::RequestError;
-use raft_node::core::{RoleKind, Term};
+use raft_node::core::{NodeId, RoleKind, Term};
 
-use crate::cluster::{CallId, Cluster, Network, Traffic};
+use crate::cluster::{CallId, Cluster, Members, Network, Setup, Traffic};
 use crate::machine::Oracle;
-use crate::sim::world::{Options, World};
+use crate::sim::options::Options;
+use crate::sim::world::{World, id_of, membership_of, number};
 
 /// A cluster in virtual time.
 pub struct SimCluster {
@@ -34,6 +35,10 @@ impl SimCluster {
 impl Cluster for SimCluster {
     fn size(&self) -> usize {
         self.world.nodes.len()
+    }
+
+    fn set_up(&mut self, setup: Setup) {
+        self.world.set_up(setup);
     }
 
     fn election_timeout(&self) -> Duration {
@@ -89,12 +94,40 @@ impl Cluster for SimCluster {
         self.world.read(node, query)
     }
 
+    fn change_membership(&mut self, node: usize, voters: &[usize], learners: &[usize]) -> CallId {
+        let target = membership_of(voters.iter().copied(), learners.iter().copied());
+        self.world.change_membership(node, target, None)
+    }
+
+    fn transfer(&mut self, node: usize, to: Option<usize>) -> CallId {
+        self.world.transfer(node, to.map(id_of))
+    }
+
+    fn snapshot(&mut self, node: usize) -> CallId {
+        self.world.snapshot(node)
+    }
+
     fn answer(&mut self, call: CallId) -> Option<Result<Bytes, RequestError>> {
         self.world.answer(call)
     }
 
     fn role(&mut self, node: usize) -> Option<(RoleKind, Term)> {
         self.world.role(node)
+    }
+
+    fn members(&mut self, node: usize) -> Option<Members> {
+        let members = self.world.nodes[node].raft.as_ref()?.membership();
+        let numbers = |ids: &[NodeId]| ids.iter().map(|id| number(*id)).collect();
+        Some(Members {
+            voters: numbers(members.voters()),
+            learners: numbers(members.learners()),
+            joint: members.is_joint(),
+        })
+    }
+
+    fn log_length(&mut self, node: usize) -> Option<u64> {
+        let status = self.world.nodes[node].raft.as_ref()?.status();
+        Some(status.last.since(status.base))
     }
 
     fn oracle<T>(&mut self, look: impl FnOnce(&mut Oracle) -> T) -> T {

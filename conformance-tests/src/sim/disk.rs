@@ -1,9 +1,11 @@
 //! A disk that loses what was not synced.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use raft_node::core::{
-    Entries, Entry, HardState, LogIndex, StoredLog, Term, TermStart, Ticket, Write,
+    Entries, Entry, HardState, LogIndex, LogPosition, Membership, Payload, StoredLog, Term,
+    TermStart, Ticket, Write,
 };
 
 /// A node's disk: what is on it for good, and the writes that still lie in some cache.
@@ -16,39 +18,76 @@ pub(crate) struct Disk {
     syncing: usize,
 }
 
+/// A log, as some prefix of the writes has made it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Image {
     pub(crate) hard_state: HardState,
+    begin_after: LogPosition,
+    /// The entries behind that.
     entries: Vec<Entry>,
+    /// The configurations among them.
+    memberships: Vec<(LogIndex, Arc<Membership>)>,
 }
 
 impl Image {
-    fn carry_out(&mut self, write: &Write) {
+    /// Carries out a write; false if it is one that no log can carry out.
+    fn carry_out(&mut self, write: &Write) -> bool {
         if let Some(hard_state) = write.hard_state {
             self.hard_state = hard_state;
         }
         if let Some(from) = write.truncate_from {
-            self.entries.truncate(position(from));
+            self.entries.truncate(self.place(from));
+            self.memberships.retain(|(index, _)| *index < from);
         }
-        self.entries.extend(write.entries.iter().cloned());
+        let mut sound = true;
+        if let Some(position) = write.begin_after {
+            sound = position.index >= self.begin_after.index;
+            let gone = self.place(position.index.next()).min(self.entries.len());
+            self.entries.drain(..gone);
+            self.memberships.retain(|(index, _)| *index > position.index);
+            self.begin_after = position;
+        }
+        for entry in write.entries.iter() {
+            sound &= entry.index == self.last().next();
+            if let Payload::Membership(membership) = &entry.payload {
+                self.memberships.push((entry.index, membership.clone()));
+            }
+            self.entries.push(entry.clone());
+        }
+        sound
+    }
+
+    /// Where the entry with this index is, or would be.
+    fn place(&self, index: LogIndex) -> usize {
+        usize::try_from(index.since(self.begin_after.index.next())).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) const fn begin_after(&self) -> LogPosition {
+        self.begin_after
     }
 
     pub(crate) fn last(&self) -> LogIndex {
-        self.entries.last().map_or(LogIndex::ZERO, |entry| entry.index)
+        self.entries.last().map_or(self.begin_after.index, |entry| entry.index)
     }
 
     pub(crate) fn entry(&self, index: LogIndex) -> Option<&Entry> {
-        self.entries.get(position(index))
+        if index <= self.begin_after.index {
+            return None;
+        }
+        self.entries.get(self.place(index))
     }
 
+    /// The term of the entry, or of the place before the first one.
     pub(crate) fn term_at(&self, index: LogIndex) -> Option<Term> {
+        if index == self.begin_after.index {
+            return Some(self.begin_after.term);
+        }
         self.entry(index).map(|entry| entry.term)
     }
-}
 
-/// Where the entry with this index is in a vector that begins at index 1.
-fn position(index: LogIndex) -> usize {
-    usize::try_from(index.get()).unwrap_or(usize::MAX).wrapping_sub(1)
+    pub(crate) fn memberships(&self) -> &[(LogIndex, Arc<Membership>)] {
+        &self.memberships
+    }
 }
 
 impl Disk {
@@ -60,9 +99,11 @@ impl Disk {
         &self.current
     }
 
-    pub(crate) fn write(&mut self, write: Write) {
-        self.current.carry_out(&write);
+    /// Takes a write; false if it is one that no log can carry out.
+    pub(crate) fn write(&mut self, write: Write) -> bool {
+        let sound = self.current.carry_out(&write);
         self.pending.push_back(write);
+        sound
     }
 
     /// Begins a sync of everything that is pending, unless one is under way or nothing is.
@@ -107,13 +148,22 @@ impl Disk {
                 terms.push(TermStart { first: entry.index, term: entry.term });
             }
         }
-        StoredLog { hard_state: self.durable.hard_state, terms, last: self.durable.last() }
+        StoredLog {
+            hard_state: self.durable.hard_state,
+            begin_after: self.durable.begin_after,
+            terms,
+            last: self.durable.last(),
+            memberships: self.durable.memberships.clone(),
+        }
     }
 
     pub(crate) fn load(&self, from: LogIndex, through: LogIndex, max_bytes: usize) -> Entries {
         let mut room = max_bytes;
         let mut entries = Vec::new();
-        for entry in self.current.entries.iter().skip(position(from)) {
+        if from <= self.current.begin_after.index {
+            return Entries::empty();
+        }
+        for entry in self.current.entries.iter().skip(self.current.place(from)) {
             if entry.index > through || (!entries.is_empty() && entry.size() > room) {
                 break;
             }

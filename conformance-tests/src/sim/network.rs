@@ -109,12 +109,17 @@ pub(crate) const fn is_request(message: &Message) -> bool {
         | Body::Vote { .. }
         | Body::Append(_)
         | Body::Propose { .. }
-        | Body::ReadIndex { .. } => true,
+        | Body::ReadIndex { .. }
+        | Body::SnapshotChunk(_)
+        | Body::TimeoutNow
+        | Body::Control { .. } => true,
         Body::PreVoteReply { .. }
         | Body::VoteReply { .. }
         | Body::AppendReply(_)
         | Body::ProposeReply { .. }
-        | Body::ReadIndexReply { .. } => false,
+        | Body::ReadIndexReply { .. }
+        | Body::SnapshotReply(_)
+        | Body::ControlReply { .. } => false,
     }
 }
 

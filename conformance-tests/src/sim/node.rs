@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use raft_node::core::{
-    Config, ConfigError, Entries, Entry, Instant, LogIndex, Payload, Raft, RequestId, Restored,
+    Config, ConfigError, Entries, Instant, LogIndex, Membership, Payload, Raft, RequestId,
+    Restored, Snapshot,
 };
-use raft_node::{RequestError, StateMachine};
+use raft_node::{RequestError, StateMachine, StoreError};
 
 use crate::cluster::CallId;
-use crate::machine::Machine;
 use crate::sim::disk::Disk;
 use crate::sim::random::within;
+use crate::sim::snapshots::Snapshots;
 
 pub(crate) struct SimNode {
     pub(crate) raft: Option<Raft>,
@@ -19,9 +20,17 @@ pub(crate) struct SimNode {
     pub(crate) life: u64,
     pub(crate) disk: Disk,
     pub(crate) disk_hangs_until: u64,
-    pub(crate) machine: Option<Machine>,
-    pub(crate) applying: VecDeque<Entries>,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) machine: Option<Box<dyn StateMachine>>,
+    /// The first one is under way.
+    pub(crate) jobs: VecDeque<ApplyJob>,
+    /// Counts the losses of the state, so that what the state machine was at is forgotten.
+    pub(crate) state: u64,
+    /// The host has said that its state is lost, and was not told since where to get another one.
+    pub(crate) lost: bool,
     pub(crate) applied: LogIndex,
+    /// The last entry that was handed to the state machine.
+    pub(crate) handed_out: LogIndex,
     pub(crate) waiting: BTreeMap<RequestId, Waiting>,
     pub(crate) committed: BTreeMap<LogIndex, CallId>,
     pub(crate) clock: SkewedClock,
@@ -30,12 +39,38 @@ pub(crate) struct SimNode {
     requests: u64,
 }
 
+/// Something that the state machine is to do.
+#[derive(Clone, Debug)]
+pub(crate) enum ApplyJob {
+    Apply {
+        entries: Entries,
+        /// Who waits for the answers.
+        replies: BTreeMap<LogIndex, CallId>,
+    },
+    Restore(Snapshot),
+    Freeze,
+}
+
 /// A call that the core has not answered.
 #[derive(Clone, Debug)]
 pub(crate) enum Waiting {
     Proposal(CallId),
     /// With the last entry that anybody knew to be committed when it began.
     Read(CallId, Bytes, LogIndex),
+    Change(CallId, Membership),
+    Transfer(CallId),
+}
+
+impl Waiting {
+    /// The call, and what its client is told when the node dies.
+    fn orphan(self) -> (CallId, RequestError) {
+        match self {
+            Self::Proposal(call) | Self::Change(call, _) | Self::Transfer(call) => {
+                (call, RequestError::Unknown)
+            }
+            Self::Read(call, ..) => (call, RequestError::Stopped),
+        }
+    }
 }
 
 /// A clock that runs at its own pace.
@@ -43,6 +78,9 @@ pub(crate) enum Waiting {
 pub(crate) struct SkewedClock {
     /// Local time passes at so many millionths of the true pace.
     pace: u64,
+    /// What it showed at the beginning of time.
+    origin: u64,
+    /// How far it was set since then.
     offset: u64,
 }
 
@@ -51,14 +89,21 @@ const MILLION: u64 = 1_000_000;
 impl SkewedClock {
     pub(crate) fn local(self, global: u64) -> Instant {
         let scaled = u128::from(global) * u128::from(self.pace) / u128::from(MILLION);
-        Instant::from_nanos(u64::try_from(scaled).unwrap_or(u64::MAX).saturating_add(self.offset))
+        Instant::from_nanos(
+            u64::try_from(scaled).unwrap_or(u64::MAX).saturating_add(self.origin + self.offset),
+        )
     }
 
     /// When the clock shows `local`, or a little later.
     pub(crate) fn global(self, local: Instant) -> u64 {
-        let since = u128::from(local.as_nanos().saturating_sub(self.offset));
+        let since = u128::from(local.as_nanos().saturating_sub(self.origin + self.offset));
         let scaled = since * u128::from(MILLION) / u128::from(self.pace) + 1;
         u64::try_from(scaled).unwrap_or(u64::MAX / 2).min(u64::MAX / 2)
+    }
+
+    /// A clock that begins anew, with the node that has it.
+    pub(crate) const fn begin(&mut self, origin: u64) {
+        (self.origin, self.offset) = (origin, 0);
     }
 
     /// The clock is set forward or back.
@@ -75,49 +120,93 @@ impl SimNode {
             life: 0,
             disk: Disk::default(),
             disk_hangs_until: 0,
+            snapshots: Snapshots::default(),
             machine: None,
-            applying: VecDeque::new(),
+            jobs: VecDeque::new(),
+            state: 0,
+            lost: false,
             applied: LogIndex::ZERO,
+            handed_out: LogIndex::ZERO,
             waiting: BTreeMap::new(),
             committed: BTreeMap::new(),
-            clock: SkewedClock { pace, offset: 0 },
+            clock: SkewedClock { pace, origin: 0, offset: 0 },
             wake_at: None,
             paused_until: 0,
             requests: 0,
         }
     }
 
+    /// Starts from what the disk has kept. `founders` is nobody on a node that is to be added.
     pub(crate) fn start(
         &mut self,
         config: Config,
+        founders: &Membership,
         now: u64,
-        machine: Machine,
+        machine: Box<dyn StateMachine>,
     ) -> Result<(), ConfigError> {
-        let restored = Restored { log: self.disk.restore(), applied: LogIndex::ZERO };
+        let founding = (!founders.is_empty()).then(|| Snapshot::initial(founders.clone()));
+        let snapshot = self.snapshots.newest().cloned().or(founding);
+        let restored = Restored { log: self.disk.restore(), snapshot, applied: machine.applied() };
         self.raft = Some(Raft::new(config, restored, self.clock.local(now))?);
         self.machine = Some(machine);
         self.life += 1;
         Ok(())
     }
 
-    /// Loses everything but the disk; returns what the clients are told who waited.
-    pub(crate) fn crash(&mut self, survivors: usize) -> Vec<(CallId, RequestError)> {
+    /// Loses everything but what is durable; returns what the clients are told who waited.
+    pub(crate) fn crash(
+        &mut self,
+        survivors: usize,
+        [job_done, own_done]: [bool; 2],
+    ) -> Result<Vec<(CallId, RequestError)>, StoreError> {
         self.life += 1;
         self.raft = None;
         self.machine = None;
+        let mut orphans = self.take_replies();
+        orphans.extend(std::mem::take(&mut self.waiting).into_values().map(Waiting::orphan));
+        let snapshots = self.snapshots.take_waiting().into_iter();
+        orphans.extend(snapshots.map(|call| (call, RequestError::Stopped)));
         self.disk.crash(survivors);
+        self.snapshots.crash(job_done, own_done)?;
         self.disk_hangs_until = 0;
-        self.applying.clear();
+        self.lost = false;
         self.applied = LogIndex::ZERO;
+        self.handed_out = LogIndex::ZERO;
         self.wake_at = None;
         self.paused_until = 0;
-        let waiting =
-            std::mem::take(&mut self.waiting).into_values().map(|waiting| match waiting {
-                Waiting::Proposal(call) => (call, RequestError::Unknown),
-                Waiting::Read(call, ..) => (call, RequestError::Stopped),
-            });
-        let committed = std::mem::take(&mut self.committed).into_values();
-        waiting.chain(committed.map(|call| (call, RequestError::Unknown))).collect()
+        Ok(orphans)
+    }
+
+    /// The state machine forgets what it is to do. Returns what the clients are told who waited for
+    /// its answers.
+    fn take_replies(&mut self) -> Vec<(CallId, RequestError)> {
+        let mut calls: Vec<CallId> = std::mem::take(&mut self.committed).into_values().collect();
+        for job in self.jobs.drain(..) {
+            if let ApplyJob::Apply { replies, .. } = job {
+                calls.extend(replies.into_values());
+            }
+        }
+        calls.into_iter().map(|call| (call, RequestError::Unknown)).collect()
+    }
+
+    /// The state is lost, and with it what the state machine was to do. Returns what clients are
+    /// told.
+    pub(crate) fn lose_state(
+        &mut self,
+        machine: Box<dyn StateMachine>,
+    ) -> Vec<(CallId, RequestError)> {
+        self.machine = Some(machine);
+        self.state += 1;
+        self.lost = true;
+        self.applied = LogIndex::ZERO;
+        let freezing = self.jobs.iter().any(|job| matches!(job, ApplyJob::Freeze));
+        let mut orphans = self.take_replies();
+        let waited = self.snapshots.take_waiting().into_iter();
+        orphans.extend(waited.map(|call| (call, RequestError::Unknown)));
+        if freezing {
+            self.snapshots.policy.under_way = false;
+        }
+        orphans
     }
 
     pub(crate) fn wait(&mut self, waiting: Waiting) -> RequestId {
@@ -127,17 +216,36 @@ impl SimNode {
         request
     }
 
-    /// The last entry that was handed to the state machine.
-    pub(crate) fn handed_out(&self) -> LogIndex {
-        let newest = self.applying.back().and_then(|entries| entries.last());
-        newest.map_or(self.applied, |entry| entry.index)
+    /// Applies entries; returns the answers for those who wait.
+    pub(crate) fn apply(
+        &mut self,
+        entries: &Entries,
+        mut replies: BTreeMap<LogIndex, CallId>,
+    ) -> Vec<(CallId, Bytes)> {
+        let mut answers = Vec::new();
+        let Some(machine) = &mut self.machine else { return answers };
+        for entry in entries.iter() {
+            let answer = match &entry.payload {
+                Payload::Command(command) => machine.apply(entry.index, command.clone()),
+                Payload::Noop | Payload::Membership(_) => Bytes::new(),
+            };
+            if let Some(call) = replies.remove(&entry.index) {
+                answers.push((call, answer));
+            }
+            self.applied = entry.index;
+        }
+        answers
     }
 
-    pub(crate) fn apply(machine: &mut Machine, entry: &Entry) -> Bytes {
-        match &entry.payload {
-            Payload::Command(command) => machine.apply(entry.index, command.clone()),
-            Payload::Noop => Bytes::new(),
+    /// Replaces the state by that of a snapshot.
+    pub(crate) fn restore(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let mut content = self.snapshots.open(snapshot)?;
+        if let Some(machine) = &mut self.machine {
+            let restored = machine.restore(snapshot.position.index, &mut content);
+            restored.map_err(|error| StoreError::Other(error.to_string()))?;
         }
+        self.applied = snapshot.position.index;
+        Ok(())
     }
 
     pub(crate) fn query(&self, query: Bytes) -> Bytes {

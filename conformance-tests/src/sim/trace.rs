@@ -56,7 +56,9 @@ impl fmt::Display for Trace {
 pub(crate) fn describe_write(write: &Write) -> String {
     let hard = write.hard_state.map(|hard| format!("term {} vote {:?}, ", hard.term, hard.vote));
     let (entries, cut) = (write.entries.len(), write.truncate_from);
-    format!("writes {}{entries} entries, cut {cut:?}", hard.unwrap_or_default())
+    let begin = write.begin_after.map(|position| format!(", begins after {position:?}"));
+    let (hard, begin) = (hard.unwrap_or_default(), begin.unwrap_or_default());
+    format!("writes {hard}{entries} entries, cut {cut:?}{begin}")
 }
 
 /// A message as one line of a trace.
@@ -70,6 +72,14 @@ pub(crate) fn describe(message: &Message) -> String {
             append.prev.term,
             append.commit,
             append.sequence
+        ),
+        Body::SnapshotChunk(chunk) => format!(
+            "snapshot of {:?} from {from} in term {term}: {} of {} bytes at {}, number {}",
+            chunk.snapshot.position,
+            chunk.data.len(),
+            chunk.snapshot.size,
+            chunk.offset,
+            chunk.sequence
         ),
         other => format!("from {from} in term {term}: {other:?}"),
     }

@@ -1,121 +1,100 @@
 //! The simulated world: virtual time, and everything that happens in it, decided by one seed.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use raft_node::RequestError;
+use bytes::Bytes;
 use raft_node::core::{
-    Config, Entries, Event, LogIndex, Message, NodeId, Outcome, Output, Proposal, RoleKind, Term,
+    Config, Entries, Event, LogIndex, Membership, Message, NodeId, RoleKind, Term,
 };
+use raft_node::session::{SessionLimits, Sessions};
+use raft_node::{RequestError, StateMachine};
 
-use crate::cluster::{CallId, Traffic};
-use crate::machine::SharedOracle;
+use crate::cluster::{CallId, Setup, Traffic};
+use crate::machine::{Machine, SharedOracle};
 use crate::sim::checker::Checker;
-use crate::sim::network::{MS, Network, is_request};
-use crate::sim::node::{SimNode, Waiting};
-use crate::sim::random::within;
-use crate::sim::trace::{Trace, describe, describe_write};
+use crate::sim::network::{MS, Network};
+use crate::sim::node::SimNode;
+use crate::sim::options::Options;
+use crate::sim::random::{chance, within};
+use crate::sim::trace::{Trace, describe};
 
 /// No run takes so many steps, unless nodes answer each other without end.
 const STORM: u64 = 5_000_000;
 
-/// What a world is made of.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Decides everything.
-    pub seed: u64,
-    /// How many voters there are.
-    pub voters: usize,
-    /// How many learners there are besides.
-    pub learners: usize,
-    /// Settings of every node, besides its place in the cluster and its seed.
-    pub tune: fn(Config, u64) -> Config,
-    /// Passed to `tune`.
-    pub tuning: u64,
-    /// How long a disk takes to sync, in nanoseconds.
-    pub disk_delay: Range<u64>,
-    /// How long a state machine takes for a run of entries, in nanoseconds.
-    pub apply_delay: Range<u64>,
-    /// Clocks run fast or slow by up to so many millionths.
-    pub clock_skew: u64,
-    /// Whether a cut also takes the messages that are under way on the link.
-    pub cuts_take_all: bool,
-    /// Whether messages are encoded and decoded on their way, which also counts bytes.
-    pub wire: bool,
-    /// Whether a readable trace is kept.
-    pub record: bool,
-}
-
-impl Options {
-    /// A calm world with so many voters.
-    #[must_use]
-    pub fn calm(seed: u64, voters: usize) -> Self {
-        Self {
-            seed,
-            voters,
-            learners: 0,
-            tune: |config, _| config,
-            tuning: 0,
-            disk_delay: MS / 10..2 * MS,
-            apply_delay: MS / 100..MS / 5,
-            clock_skew: 0,
-            cuts_take_all: true,
-            wire: true,
-            record: false,
-        }
-    }
-}
+/// The drift that nodes trust in where a scenario wants leases. Its clocks do not drift at all.
+const TRUSTED_DRIFT: u32 = 10_000;
 
 /// Something that will happen at a node; `life` tells whether it still concerns the life that it
 /// was meant for.
 #[derive(Clone, Debug)]
-enum Item {
+pub(super) enum Item {
     Deliver(Message),
     DeliverBytes(usize, usize, Bytes),
-    Synced { node: usize, life: u64 },
-    Applied { node: usize, life: u64 },
-    Loaded { node: usize, life: u64, from: LogIndex, entries: Entries },
-    Wake { node: usize, life: u64 },
+    Local { node: usize, life: u64, what: Local },
+}
+
+/// Something that happens within a node.
+#[derive(Clone, Debug)]
+pub(super) enum Local {
+    Synced,
+    /// The state machine has done what it was at, unless its state was lost meanwhile.
+    Applied {
+        state: u64,
+    },
+    Loaded {
+        from: LogIndex,
+        entries: Entries,
+    },
+    /// The store of snapshots has done what it was at.
+    SnapshotJob,
+    /// The node's own snapshot is written.
+    OwnSnapshot,
+    Wake,
 }
 
 impl Item {
     fn node(&self) -> usize {
         match self {
             Self::Deliver(message) => number(message.to),
-            Self::DeliverBytes(_, node, _)
-            | Self::Synced { node, .. }
-            | Self::Applied { node, .. }
-            | Self::Loaded { node, .. }
-            | Self::Wake { node, .. } => *node,
+            Self::DeliverBytes(_, node, _) | Self::Local { node, .. } => *node,
         }
     }
 }
 
-/// The node's number, from its id.
+/// The node's place among the nodes of its world.
 pub(crate) fn number(id: NodeId) -> usize {
     usize::try_from(id.get()).unwrap_or(usize::MAX).wrapping_sub(1)
 }
 
-/// The id of the node with this number.
+/// The name of a node.
 pub(crate) fn id_of(node: usize) -> NodeId {
     NodeId::new(node as u64 + 1)
 }
 
-/// A cluster in virtual time.
+/// A configuration of these nodes.
+pub(crate) fn membership_of(
+    voters: impl IntoIterator<Item = usize>,
+    learners: impl IntoIterator<Item = usize>,
+) -> Membership {
+    let members = Membership::of_voters(voters.into_iter().map(id_of));
+    learners.into_iter().fold(members, |members, node| members.learner(id_of(node), ""))
+}
+
+/// Some nodes, their network, their disks, and time.
 pub struct World {
     pub(crate) options: Options,
     pub(crate) rng: fastrand::Rng,
+    /// Virtual time in nanoseconds.
     pub(crate) now: u64,
     queue: BTreeMap<(u64, u64), Item>,
     scheduled: u64,
     pub(crate) nodes: Vec<SimNode>,
     pub(crate) network: Network,
     pub(crate) oracle: SharedOracle,
-    checker: Checker,
+    pub(crate) checker: Checker,
     pub(crate) trace: Trace,
-    calls: BTreeMap<CallId, Option<Result<Bytes, RequestError>>>,
+    pub(super) calls: BTreeMap<CallId, Option<Result<Bytes, RequestError>>>,
     ticks: u64,
     steps: u64,
     pub(crate) traffic: Traffic,
@@ -125,10 +104,14 @@ impl World {
     /// A world in which no node runs yet.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        let size = options.voters + options.learners;
+        let size = options.nodes();
         let mut rng = fastrand::Rng::with_seed(options.seed);
-        let nodes = (0..size).map(|_| SimNode::new(&mut rng, options.clock_skew)).collect();
-        Self {
+        let mut nodes: Vec<_> =
+            (0..size).map(|_| SimNode::new(&mut rng, options.clock_skew)).collect();
+        for node in &mut nodes {
+            node.snapshots.policy.every = options.snapshot_every;
+        }
+        let mut world = Self {
             rng,
             now: MS,
             queue: BTreeMap::new(),
@@ -136,14 +119,37 @@ impl World {
             nodes,
             network: Network::new(size),
             oracle: SharedOracle::default(),
-            checker: Checker::new(options.voters, size),
+            checker: Checker::new(Membership::new(), size),
             trace: Trace::new(options.record),
             calls: BTreeMap::new(),
             ticks: 0,
             steps: 0,
             traffic: Traffic::default(),
             options,
+        };
+        world.checker = Checker::new(world.founders(), size);
+        world
+    }
+
+    /// Says how the nodes are set up, before any of them starts.
+    pub(crate) fn set_up(&mut self, setup: Setup) {
+        let size = self.nodes.len();
+        self.options.voters = setup.founders.unwrap_or(size).min(size);
+        self.options.learners = 0;
+        self.options.joiners = size - self.options.voters;
+        self.options.leases = setup.leases.then_some(TRUSTED_DRIFT);
+        self.options.snapshot_every = setup.snapshot_every;
+        self.options.sessions = setup.sessions.then(SessionLimits::default);
+        for node in &mut self.nodes {
+            node.snapshots.policy.every = setup.snapshot_every;
         }
+        self.checker = Checker::new(self.founders(), size);
+    }
+
+    /// The members that the cluster is founded with.
+    pub(crate) fn founders(&self) -> Membership {
+        let Options { voters, learners, .. } = self.options;
+        membership_of(0..voters, voters..voters + learners)
     }
 
     /// What is wrong with this world, if anything is.
@@ -164,9 +170,15 @@ impl World {
         self.ticks
     }
 
-    fn schedule(&mut self, at: u64, item: Item) {
+    pub(super) fn schedule(&mut self, at: u64, item: Item) {
         self.scheduled += 1;
         self.queue.insert((at, self.scheduled), item);
+    }
+
+    /// Schedules something for the present life of a node.
+    pub(super) fn schedule_local(&mut self, at: u64, node: usize, what: Local) {
+        let life = self.nodes[node].life;
+        self.schedule(at, Item::Local { node, life, what });
     }
 
     /// Lets time pass. Stops early when something is wrong.
@@ -196,7 +208,17 @@ impl World {
                 Ok(message) => self.deliver(message),
                 Err(error) => self.checker.fail(format!("{from} to {to}: {error}")),
             },
-            Item::Synced { node, life } if self.nodes[node].life == life => {
+            Item::Local { node, life, what } if self.nodes[node].life == life => {
+                self.happen_within(node, what);
+            }
+            // Meant for a life that has ended.
+            Item::Local { .. } => {}
+        }
+    }
+
+    fn happen_within(&mut self, node: usize, what: Local) {
+        match what {
+            Local::Synced => {
                 let ticket = self.nodes[node].disk.end_sync();
                 self.checker.disk_changed(&self.nodes, node);
                 if let Some(ticket) = ticket {
@@ -204,19 +226,15 @@ impl World {
                 }
                 self.sync(node);
             }
-            Item::Applied { node, life } if self.nodes[node].life == life => self.apply_next(node),
-            Item::Loaded { node, life, from, entries } if self.nodes[node].life == life => {
-                self.step(node, Event::Loaded { from, entries });
-            }
-            Item::Wake { node, life } if self.nodes[node].life == life => {
+            Local::Applied { state } if self.nodes[node].state == state => self.apply_next(node),
+            Local::Applied { .. } => {}
+            Local::Loaded { from, entries } => self.step(node, Event::Loaded { from, entries }),
+            Local::SnapshotJob => self.snapshot_job_done(node),
+            Local::OwnSnapshot => self.own_snapshot_done(node),
+            Local::Wake => {
                 self.nodes[node].wake_at = None;
                 self.step(node, Event::Wake);
             }
-            // Meant for a life that has ended.
-            Item::Synced { .. }
-            | Item::Applied { .. }
-            | Item::Loaded { .. }
-            | Item::Wake { .. } => {}
         }
     }
 
@@ -244,229 +262,69 @@ impl World {
             self.carry_out(node, output);
         }
         self.checker.after_outputs(&self.nodes, node);
+        self.freeze_if_due(node);
         self.sync(node);
         self.plan_wake(node);
     }
 
-    fn carry_out(&mut self, node: usize, output: Output) {
-        let life = self.nodes[node].life;
-        match output {
-            Output::Persist(write) => {
-                self.trace.line(self.now, Some(node), || describe_write(&write));
-                self.nodes[node].disk.write(write);
-            }
-            Output::Send(message) => self.send(node, message),
-            Output::Apply(entries) => {
-                let idle = self.nodes[node].applying.is_empty();
-                self.nodes[node].applying.push_back(entries);
-                if idle {
-                    let at = self.now + within(&mut self.rng, &self.options.apply_delay);
-                    self.schedule(at, Item::Applied { node, life });
-                }
-            }
-            Output::Load { from, through, max_bytes } => {
-                // What is read now may be cut before it arrives.
-                let entries = self.nodes[node].disk.load(from, through, max_bytes);
-                let at = self.disk_done(node);
-                self.schedule(at, Item::Loaded { node, life, from, entries });
-            }
-            Output::Done { request, outcome } => match self.nodes[node].waiting.remove(&request) {
-                Some(waiting) => self.done(node, waiting, outcome),
-                None => self.checker.fail(format!("node {node} answered {request:?} twice")),
-            },
-            Output::Notice(notice) => {
-                self.trace.line(self.now, Some(node), || format!("{notice:?}"));
-            }
-        }
-    }
-
-    fn send(&mut self, node: usize, message: Message) {
-        self.traffic.requests += u64::from(is_request(&message));
-        let to = number(message.to);
-        let bytes = self.options.wire.then(|| {
-            let mut bytes = BytesMut::new();
-            message.encode(&mut bytes);
-            bytes.freeze()
-        });
-        self.traffic.bytes += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        if !self.network.is_up(node, to) {
-            return;
-        }
-        for delay in self.network.arrivals(&message, &mut self.rng) {
-            let item = match &bytes {
-                Some(bytes) => Item::DeliverBytes(node, to, bytes.clone()),
-                None => Item::Deliver(message.clone()),
-            };
-            self.schedule(self.now + delay, item);
-        }
-    }
-
-    fn sync(&mut self, node: usize) {
-        if self.nodes[node].disk.begin_sync() {
-            let life = self.nodes[node].life;
-            let at = self.disk_done(node);
-            self.schedule(at, Item::Synced { node, life });
-        }
-    }
-
-    /// When the disk will be done with what it begins now.
-    fn disk_done(&mut self, node: usize) -> u64 {
-        let delay = within(&mut self.rng, &self.options.disk_delay);
-        self.now.max(self.nodes[node].disk_hangs_until) + delay
-    }
-
-    /// The state machine has finished its present run of entries, and takes the next.
-    fn apply_next(&mut self, node: usize) {
-        let SimNode { applying, machine, committed, .. } = &mut self.nodes[node];
-        let (Some(entries), Some(machine)) = (applying.pop_front(), machine) else { return };
-        let mut answers = Vec::new();
-        for entry in entries.iter() {
-            let answer = SimNode::apply(machine, entry);
-            if let Some(call) = committed.remove(&entry.index) {
-                answers.push((call, answer));
-            }
-        }
-        if !applying.is_empty() {
-            let at = self.now + within(&mut self.rng, &self.options.apply_delay);
-            let life = self.nodes[node].life;
-            self.schedule(at, Item::Applied { node, life });
-        }
-        for (call, answer) in answers {
-            self.resolve(call, Ok(answer));
-        }
-        if let Some(last) = entries.last() {
-            self.nodes[node].applied = last.index;
-            self.step(node, Event::Applied(last.index));
-        }
-    }
-
     fn plan_wake(&mut self, node: usize) {
-        let SimNode { raft: Some(raft), clock, wake_at, life, .. } = &mut self.nodes[node] else {
+        let SimNode { raft: Some(raft), clock, wake_at, .. } = &mut self.nodes[node] else {
             return;
         };
         let Some(deadline) = raft.deadline() else { return };
         let at = clock.global(deadline).max(self.now);
         if wake_at.is_none_or(|planned| at < planned) {
             *wake_at = Some(at);
-            let life = *life;
-            self.schedule(at, Item::Wake { node, life });
+            self.schedule_local(at, node, Local::Wake);
         }
-    }
-
-    fn done(&mut self, node: usize, waiting: Waiting, outcome: Outcome) {
-        let result = match (waiting, outcome) {
-            (Waiting::Proposal(call), Outcome::Committed { index, .. }) => {
-                if index > self.nodes[node].handed_out() {
-                    self.nodes[node].committed.insert(index, call);
-                } else {
-                    // The state machine's answer has gone by, as in a real node.
-                    self.resolve(call, Err(RequestError::Unknown));
-                }
-                return;
-            }
-            (Waiting::Read(call, query, began), Outcome::Readable { index }) => {
-                self.checker.check_read(node, began, index);
-                if self.nodes[node].applied < index {
-                    self.checker.fail(format!("node {node} may read at {index}, not yet applied"));
-                }
-                (call, Ok(self.nodes[node].query(query)))
-            }
-            (Waiting::Proposal(call) | Waiting::Read(call, ..), outcome) => match outcome {
-                Outcome::Refused { reason, leader } => {
-                    (call, Err(RequestError::Refused { reason, leader }))
-                }
-                Outcome::Lost => (call, Err(RequestError::Lost)),
-                Outcome::Unknown | Outcome::Committed { .. } | Outcome::Readable { .. } => {
-                    (call, Err(RequestError::Unknown))
-                }
-            },
-        };
-        self.resolve(result.0, result.1);
-    }
-
-    fn resolve(&mut self, call: CallId, result: Result<Bytes, RequestError>) {
-        self.trace.line(self.now, None, || format!("call {} ends: {result:?}", call.0));
-        self.trace.absorb(&(call, result.as_ref().ok()));
-        if let Some(answered) = self.calls.insert(call, Some(result)).flatten() {
-            self.checker.fail(format!("call {} had its answer already: {answered:?}", call.0));
-        }
-    }
-
-    pub(crate) fn answer(&self, call: CallId) -> Option<Result<Bytes, RequestError>> {
-        self.calls.get(&call).cloned().flatten()
-    }
-
-    fn open_call(&mut self, node: usize) -> Option<CallId> {
-        let call = CallId(self.calls.len() as u64);
-        self.calls.insert(call, None);
-        if self.nodes[node].raft.is_none() {
-            self.resolve(call, Err(RequestError::Stopped));
-            return None;
-        }
-        Some(call)
-    }
-
-    pub(crate) fn propose(&mut self, node: usize, command: Bytes) -> CallId {
-        let call = CallId(self.calls.len() as u64);
-        self.propose_all(node, vec![command]);
-        call
-    }
-
-    /// Proposes all commands in one event.
-    pub(crate) fn propose_all(&mut self, node: usize, commands: Vec<Bytes>) -> Vec<CallId> {
-        let (mut calls, mut proposals) = (Vec::new(), Vec::new());
-        for command in commands {
-            let call = CallId(self.calls.len() as u64);
-            calls.push(call);
-            if self.open_call(node).is_some() {
-                self.trace
-                    .line(self.now, Some(node), || format!("call {}: propose {command:?}", call.0));
-                let request = self.nodes[node].wait(Waiting::Proposal(call));
-                proposals.push(Proposal { request, command });
-            }
-        }
-        if !proposals.is_empty() {
-            self.step(node, Event::Propose(proposals));
-        }
-        calls
-    }
-
-    pub(crate) fn read(&mut self, node: usize, query: Bytes) -> CallId {
-        let call = CallId(self.calls.len() as u64);
-        if self.open_call(node).is_some() {
-            self.trace.line(self.now, Some(node), || format!("call {}: read {query:?}", call.0));
-            let began = self.checker.newest_commit();
-            let request = self.nodes[node].wait(Waiting::Read(call, query, began));
-            self.step(node, Event::Read(request));
-        }
-        call
     }
 
     pub(crate) fn start(&mut self, node: usize) {
         if self.nodes[node].raft.is_some() {
             return;
         }
-        let config = self.config(node);
+        let (config, founders) = (self.config(node), self.founders());
+        let founders = if founders.contains(id_of(node)) { founders } else { Membership::new() };
+        let Some(machine) = self.machine(node) else { return };
+        if self.options.clock_origins > 0 {
+            let origin = within(&mut self.rng, &(0..self.options.clock_origins));
+            self.nodes[node].clock.begin(origin);
+        }
         let now = self.now;
-        match self.nodes[node].start(
-            config,
-            now,
-            crate::machine::Machine::start(node, &self.oracle),
-        ) {
+        match self.nodes[node].start(config, &founders, now, machine) {
             Ok(()) => {
                 self.trace.line(now, Some(node), || "starts".into());
-                self.checker.started(node);
+                self.checker.started(&self.nodes, node);
                 self.plan_wake(node);
             }
             Err(error) => self.checker.fail(format!("node {node} does not start: {error}")),
         }
     }
 
+    /// An empty state machine.
+    fn machine(&mut self, node: usize) -> Option<Box<dyn StateMachine>> {
+        let machine = Machine::start(node, &self.oracle);
+        match self.options.sessions {
+            None => Some(Box::new(machine)),
+            Some(limits) => match Sessions::new(machine, limits) {
+                Ok(machine) => Some(Box::new(machine)),
+                Err(error) => {
+                    self.checker.fail(error.to_string());
+                    None
+                }
+            },
+        }
+    }
+
     fn config(&mut self, node: usize) -> Config {
-        let seed = self.rng.u64(..);
-        let voters = (0..self.options.voters).map(id_of);
-        let learners = (self.options.voters..self.nodes.len()).map(id_of);
-        let config = Config::new(id_of(node), voters, seed).learners(learners);
+        let config = Config::new(id_of(node), self.rng.u64(..))
+            .compaction_margin(self.options.compaction_margin)
+            .pre_vote(self.options.pre_vote)
+            .check_quorum(self.options.check_quorum);
+        let config = match self.options.leases {
+            Some(drift) => config.read_leases(drift),
+            None => config,
+        };
         (self.options.tune)(config, self.options.tuning)
     }
 
@@ -476,13 +334,51 @@ impl World {
         }
         let pending = self.nodes[node].disk.pending() as u64;
         let survivors = within(&mut self.rng, &(0..pending + 1)) as usize;
+        let done = [self.rng.bool(), self.rng.bool()];
         self.trace.line(self.now, Some(node), || {
             format!("crashes; {survivors} of {pending} unsynced writes survive")
         });
-        let orphans = self.nodes[node].crash(survivors);
-        self.checker.disk_changed(&self.nodes, node);
-        for (call, error) in orphans {
+        match self.nodes[node].crash(survivors, done) {
+            Ok(orphans) => {
+                self.checker.disk_changed(&self.nodes, node);
+                for (call, error) in orphans {
+                    self.resolve(call, Err(error));
+                }
+            }
+            Err(error) => self.checker.fail(format!("snapshots of node {node}: {error}")),
+        }
+    }
+
+    /// The host finds its state machine damaged.
+    pub(crate) fn lose_state(&mut self, node: usize) {
+        if self.nodes[node].raft.is_none() {
+            return;
+        }
+        let Some(machine) = self.machine(node) else { return };
+        self.trace.line(self.now, Some(node), || "loses its state".into());
+        for (call, error) in self.nodes[node].lose_state(machine) {
             self.resolve(call, Err(error));
+        }
+        self.checker.state_lost(node);
+        self.step(node, Event::StateLost);
+    }
+
+    /// Whether something happens that happens so many times in 1,000.
+    pub(super) fn chance(&mut self, per_thousand: u64) -> bool {
+        chance(&mut self.rng, per_thousand)
+    }
+
+    /// Writes into the trace how the nodes are.
+    pub(crate) fn describe_nodes(&mut self) {
+        let open = self.calls.iter().filter(|(_, answer)| answer.is_none());
+        let open: Vec<CallId> = open.map(|(call, _)| *call).collect();
+        self.trace.line(self.now, None, || format!("have no answer: {open:?}"));
+        for (node, state) in self.nodes.iter().enumerate() {
+            let status = state.raft.as_ref().map(raft_node::core::Raft::status);
+            let waiting = &state.waiting;
+            self.trace.line(self.now, Some(node), || {
+                format!("waits for {waiting:?}, lost: {}, is {status:?}", state.lost)
+            });
         }
     }
 

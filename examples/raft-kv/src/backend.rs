@@ -1,10 +1,26 @@
 //! The way from a connection to the cluster, with bounded patience.
+//!
+//! # What a Redis client gets
+//!
+//! A reply that is no error means that the request took effect, exactly once, and is on the disks
+//! of a majority. An error that begins with `CLUSTERDOWN` means that nothing was changed, and one
+//! with `UNKNOWN` that nobody can say. The server tries a write again only while it was certainly
+//! not applied, so it never applies one twice; and it has nothing by which it could tell that two
+//! requests of a Redis client are the same one. So after `UNKNOWN`, or when a connection breaks
+//! before the reply, it is up to the client: `SET` and `DEL` may be sent again without harm as long
+//! as nobody else writes the key, `INCR` and `APPEND` may not.
+//!
+//! A client that wants its writes applied exactly once, whatever breaks, has a
+//! [`session`]. It sends envelopes with `RAFT.PROPOSE`, to one node after the
+//! other until there is an answer; the replicas recognise what they have applied. The clients of
+//! `raft-kv demo` do that. An envelope carries a list of [`Write`]s as its command.
 
 use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_node::core::Refusal;
+use raft_node::core::{NodeId, Refusal};
+use raft_node::session;
 use raft_tokio::{Handle, RequestError};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -40,12 +56,23 @@ enum Kind {
 /// Hands groups of requests to the cluster and gives each of them an answer in bounded time.
 pub(crate) struct Backend {
     handle: Handle,
+    id: NodeId,
     patience: Duration,
 }
 
 impl Backend {
-    pub(crate) const fn new(handle: Handle, patience: Duration) -> Self {
-        Self { handle, patience }
+    pub(crate) const fn new(handle: Handle, id: NodeId, patience: Duration) -> Self {
+        Self { handle, id, patience }
+    }
+
+    /// Why nothing can come of a second try on this node, if that is so.
+    fn outcast(&self) -> Option<&'static str> {
+        let members = self.handle.members();
+        let members = members.borrow();
+        if members.is_empty() {
+            return Some("this node was not added to a cluster yet");
+        }
+        (!members.contains(self.id)).then_some("this node was removed from the cluster")
     }
 
     pub(crate) const fn handle(&self) -> &Handle {
@@ -54,10 +81,9 @@ impl Backend {
 
     /// Makes the changes, in order and with nothing between them, and returns one reply for each.
     pub(crate) async fn write(&self, writes: &[Write]) -> Result<Vec<Reply>, Trouble> {
-        let command = encode(writes);
-        let propose = || self.handle.propose(command.clone());
-        let answer = insist(self.patience, Kind::Write, propose).await?;
-        match decode::<Reply>(&answer) {
+        let answer = self.propose(session::plain(&encode(writes))).await?;
+        // A plain command has no session that could have failed.
+        match session::decode(answer).ok().and_then(|answer| decode::<Reply>(&answer)) {
             Some(replies) if replies.len() == writes.len() => Ok(replies),
             Some(replies) if replies == [Reply::Failed(Failure::Undecodable)] => {
                 Ok(vec![Reply::Failed(Failure::Undecodable); writes.len()])
@@ -66,12 +92,18 @@ impl Backend {
         }
     }
 
+    /// Proposes a command in its envelope, and returns what the replicas answer.
+    pub(crate) async fn propose(&self, envelope: Bytes) -> Result<Bytes, Trouble> {
+        let propose = || self.handle.propose(envelope.clone());
+        insist(self.patience, Kind::Write, propose, || self.outcast()).await
+    }
+
     /// Answers the first of the questions, at least one: as many as fit in one answer. The answers
     /// see every write that was acknowledged before.
     pub(crate) async fn read(&self, reads: &[Read]) -> Result<Vec<Reply>, Trouble> {
         let query = encode(reads);
         let read = || self.handle.read(query.clone());
-        let answer = insist(self.patience, Kind::Read, read).await?;
+        let answer = insist(self.patience, Kind::Read, read, || self.outcast()).await?;
         match decode::<Reply>(&answer) {
             Some(replies) if (1..=reads.len()).contains(&replies.len()) => Ok(replies),
             _ => Err(Trouble::Down(UNREADABLE.into())),
@@ -87,6 +119,7 @@ async fn insist<F>(
     patience: Duration,
     kind: Kind,
     mut attempt: impl FnMut() -> F,
+    outcast: impl Fn() -> Option<&'static str>,
 ) -> Result<Bytes, Trouble>
 where
     F: Future<Output = Result<Bytes, RequestError>>,
@@ -113,6 +146,9 @@ where
             RequestError::Stopped => return Err(Trouble::Down(text)),
             _ if kind == Kind::Read || error.is_certain() => {}
             _ => return Err(Trouble::Unknown(text)),
+        }
+        if let Some(why) = outcast() {
+            return Err(Trouble::Down(why.into()));
         }
         if Instant::now() + pause >= deadline {
             return Err(Trouble::Down(text));
@@ -142,11 +178,12 @@ mod tests {
     ) -> (Result<Bytes, Trouble>, usize) {
         let mut answers = answers.into_iter();
         let mut tries = 0;
-        let outcome = insist(PATIENCE, kind, || {
+        let attempt = || {
             tries += 1;
             ready(answers.next().unwrap_or(Err(REFUSED)))
-        });
-        (outcome.await, tries)
+        };
+        let outcome = insist(PATIENCE, kind, attempt, || None).await;
+        (outcome, tries)
     }
 
     #[tokio::test(start_paused = true)]
@@ -183,7 +220,16 @@ mod tests {
         assert!(matches!(insist_in_silence(Kind::Read).await, Err(Trouble::Down(_))));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_node_without_a_cluster_says_so_at_once() {
+        let start = Instant::now();
+        let outcome =
+            insist(PATIENCE, Kind::Write, || ready(Err(REFUSED)), || Some("removed")).await;
+        assert_eq!(outcome, Err(Trouble::Down("removed".into())));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
     async fn insist_in_silence(kind: Kind) -> Result<Bytes, Trouble> {
-        insist(PATIENCE, kind, pending).await
+        insist(PATIENCE, kind, pending, || None).await
     }
 }

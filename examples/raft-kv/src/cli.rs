@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use raft_node::core::NodeId;
 use tokio::runtime::Builder;
 
-use crate::{demo, serve, status};
+use crate::{demo, measure, member, operate, serve};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -27,23 +27,43 @@ enum Action {
     /// Run one node of a cluster
     Serve(ServeArgs),
     /// Show how a node stands
-    Status(StatusArgs),
-    /// Run three nodes, kill the leader, and prove that no acknowledged write is lost
+    Status(NodeArgs),
+    /// Show or change who belongs to the cluster
+    Member(MemberArgs),
+    /// Let another node lead
+    Transfer(TransferArgs),
+    /// Have a node take a snapshot now, which shortens its log
+    Snapshot(NodeArgs),
+    /// Run a cluster, kill its leader, change its members, and prove that no write is lost
     Demo(DemoArgs),
+    /// Measure what clients notice of snapshots and of a new node
+    #[command(hide = true)]
+    Measure(MeasureArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// The number of this node; one of the peers
+    /// The number of this node, which no other node of the cluster has or ever had
     #[arg(long, value_parser = node_id)]
     pub(crate) id: NodeId,
-    /// A member of the cluster, this node included; once for each
-    #[arg(long = "peer", value_name = "ID=HOST:PORT", value_parser = peer, required = true)]
+    /// A member that the cluster is founded with, this node included; once for each, and the same
+    /// at each start
+    #[arg(long = "peer", value_name = "ID=HOST:PORT", value_parser = peer,
+          required_unless_present = "join", conflicts_with = "join")]
     pub(crate) peers: Vec<(NodeId, String)>,
+    /// Wait to be added to a running cluster, with `raft-kv member add`; at each start of this node
+    #[arg(long, requires = "listen")]
+    pub(crate) join: bool,
+    /// Where the other nodes connect, if it is not the address among the peers
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    pub(crate) listen: Option<String>,
+    /// The address by which this node will be added, if it listens at another one
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, requires = "join")]
+    pub(crate) advertise: Option<String>,
     /// Where Redis clients connect
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) client: String,
-    /// Where the log is kept; made if it does not exist
+    /// Where the log and the snapshots are kept; made if it does not exist
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: PathBuf,
     /// How long a follower waits for its leader before it campaigns, such as 300ms or 2s
@@ -52,6 +72,15 @@ pub(crate) struct ServeArgs {
     /// How long a request may wait for the cluster before it is answered with an error
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
     pub(crate) request_timeout: Duration,
+    /// Take a snapshot after so many entries of the log; 0 for never
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
+    pub(crate) snapshot_entries: u64,
+    /// Take a snapshot after so many MiB of entries; 0 for never
+    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    pub(crate) snapshot_mib: u64,
+    /// Keep so many entries that a snapshot covers, for followers that are a little behind
+    #[arg(long, value_name = "COUNT", default_value_t = 4096)]
+    pub(crate) log_margin: u64,
     /// How many clients may be connected at once
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     pub(crate) max_clients: usize,
@@ -81,10 +110,79 @@ pub(crate) enum Runtime {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct StatusArgs {
-    /// The client address of the node
-    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
-    pub(crate) client: String,
+pub(crate) struct NodeArgs {
+    /// The client address of a node
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, global = true,
+          default_value = "127.0.0.1:6371")]
+    pub(crate) node: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TransferArgs {
+    /// Who shall lead; the node that is best suited if it is left out
+    #[arg(value_parser = node_id)]
+    pub(crate) id: Option<NodeId>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MemberArgs {
+    #[command(subcommand)]
+    pub(crate) action: MemberAction,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MemberAction {
+    /// Show the members; asked of the leader, also how far each of them is
+    List,
+    /// Add a node that was started with --join; once it has caught up, it votes
+    Add {
+        /// Its id, which no node of the cluster ever had
+        #[arg(value_parser = node_id)]
+        id: NodeId,
+        /// Where the other nodes reach it
+        #[arg(value_name = "PEER_ADDR", value_parser = address)]
+        address: String,
+        /// Leave it a learner: it receives everything and has no vote
+        #[arg(long)]
+        learner: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Remove a node for ever; it need not be running, and may be the leader
+    Remove {
+        /// Its id
+        #[arg(value_parser = node_id)]
+        id: NodeId,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Make a learner a voter, once it has caught up
+    Promote {
+        /// Its id
+        #[arg(value_parser = node_id)]
+        id: NodeId,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Make a voter a learner
+    Demote {
+        /// Its id
+        #[arg(value_parser = node_id)]
+        id: NodeId,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChangeArgs {
+    /// How long to wait for the change, and for others that are under way
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "300s")]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +194,24 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 8,
           value_parser = clap::value_parser!(u32).range(1..=500))]
     pub(crate) clients: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MeasureArgs {
+    /// How many keys the cluster is filled with
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000,
+          value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) keys: u64,
+    /// How long values are
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    pub(crate) value_bytes: usize,
+    /// How many writes are sent in a second
+    #[arg(long, value_name = "COUNT", default_value_t = 500,
+          value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub(crate) rate: u32,
+    /// How long each phase takes at least
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "6s")]
+    pub(crate) phase: Duration,
 }
 
 /// Runs the program with the arguments of this process. Returns when it is done: with failure when
@@ -117,7 +233,11 @@ fn execute(action: Action) -> Result<ExitCode, Box<dyn Error>> {
         Action::Serve(args) => match args.runtime {
             Runtime::Tokio => tokio()?.block_on(serve::run(args))?,
         },
-        Action::Status(args) => tokio()?.block_on(status::run(&args))?,
+        Action::Status(args) => tokio()?.block_on(operate::status(&args))?,
+        Action::Member(args) => tokio()?.block_on(member::run(&args))?,
+        Action::Transfer(args) => tokio()?.block_on(operate::transfer(&args))?,
+        Action::Snapshot(args) => tokio()?.block_on(operate::snapshot(&args))?,
+        Action::Measure(args) => tokio()?.block_on(measure::run(&args))?,
         Action::Demo(args) => return Ok(tokio()?.block_on(demo::run(&args))?),
     }
     Ok(ExitCode::SUCCESS)
@@ -153,10 +273,12 @@ fn peer(text: &str) -> Result<(NodeId, String), String> {
     Ok((node_id(id)?, address(at)?))
 }
 
-fn address(text: &str) -> Result<String, String> {
+/// Reads `HOST:PORT`. Reports separate fields with commas and lines, so an address has neither.
+pub(crate) fn address(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').unwrap_or_default();
+    let plain = host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
     match port.parse::<u16>() {
-        Ok(_) if !host.is_empty() => Ok(text.to_owned()),
+        Ok(_) if plain && !host.is_empty() => Ok(text.to_owned()),
         _ => Err("an address is HOST:PORT, such as 127.0.0.1:6371".to_owned()),
     }
 }
@@ -200,12 +322,43 @@ mod tests {
     }
 
     #[test]
+    fn a_node_is_a_founder_or_joins() {
+        let parse = |line: &str| {
+            let line = format!("raft-kv serve --id 4 --client 127.0.0.1:6374 --data-dir d {line}");
+            Cli::try_parse_from(line.split_whitespace().map(str::to_owned))
+        };
+        assert!(parse("--join --listen 127.0.0.1:7104").is_ok());
+        assert!(parse("--peer 4=127.0.0.1:7104 --listen 0.0.0.0:7104").is_ok());
+        for line in
+            ["", "--join", "--join --listen a:1 --peer 4=a:1", "--peer 4=a:1 --advertise a:1"]
+        {
+            assert!(parse(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_node_to_ask_may_stand_anywhere() {
+        for line in [
+            "raft-kv member --node a:1 add 4 b:1",
+            "raft-kv member add 4 b:1 --node a:1",
+            "raft-kv member add --node a:1 4 b:1 --learner",
+        ] {
+            let Action::Member(args) = Cli::try_parse_from(line.split(' ')).unwrap().action else {
+                panic!("member expected");
+            };
+            assert_eq!(args.node.node, "a:1");
+        }
+    }
+
+    #[test]
     fn bad_values_are_refused() {
         for text in ["", "300", "ms", "s", "-1s", "0ms", "1.5s", "3601s", "99999999999999999999s"] {
             assert!(duration(text).is_err(), "{text:?}");
         }
         assert_eq!(duration("300ms"), Ok(Duration::from_millis(300)));
-        for text in ["", "1", "1=", "1=host", "x=host:1", "1=:1", "1=host:65536"] {
+        for text in
+            ["", "1", "1=", "1=host", "x=host:1", "1=:1", "1=host:65536", "1=a,b:1", "1=a b:1"]
+        {
             assert!(peer(text).is_err(), "{text:?}");
         }
     }

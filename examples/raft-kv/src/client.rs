@@ -51,6 +51,11 @@ impl Client {
         Ok(Self { stream, buffer, decoder, patience })
     }
 
+    /// Is patient for as long with each call from now on.
+    pub(crate) const fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// Sends a request and waits for its reply, which may be an error reply.
     pub(crate) async fn call(&mut self, request: Vec<Bytes>) -> Result<BytesFrame, ClientError> {
         let patience = self.patience;
@@ -75,7 +80,16 @@ impl Client {
 
     /// Asks the node how it stands. It needs no quorum.
     pub(crate) async fn report(&mut self) -> Result<RaftReport, ClientError> {
-        match self.call(vec!["INFO".into(), "raft".into()]).await? {
+        self.members(vec!["RAFT.MEMBERS".into()]).await
+    }
+
+    /// The same, with the members as new as this call. It needs a quorum.
+    pub(crate) async fn latest_report(&mut self) -> Result<RaftReport, ClientError> {
+        self.members(vec!["RAFT.MEMBERS".into(), "LATEST".into()]).await
+    }
+
+    async fn members(&mut self, request: Vec<Bytes>) -> Result<RaftReport, ClientError> {
+        match self.call(request).await? {
             BytesFrame::BulkString(text) => Ok(RaftReport::parse(&String::from_utf8_lossy(&text))?),
             other => Err(unexpected(&other)),
         }

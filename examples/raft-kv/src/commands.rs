@@ -1,5 +1,6 @@
 //! The commands: from the words of a request to what has to be done for it.
 
+mod cluster;
 mod data;
 mod session;
 #[cfg(test)]
@@ -8,6 +9,7 @@ mod tests;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::admin::Order;
 use crate::limits::{MAX_PATTERN, MAX_VALUE};
 use crate::resp::{Request, Response};
 use crate::store::{Read, Write};
@@ -20,6 +22,10 @@ pub(crate) enum Action {
     Write(Write),
     /// A question, for the cluster.
     Read(Read),
+    /// A command with its envelope, for the cluster.
+    Propose(Bytes),
+    /// Something for the operator.
+    Administer(Order),
     /// The connection answers by itself.
     Answer(Response),
     /// These sections of the report on this node; all of them if none is named.
@@ -59,6 +65,12 @@ pub(crate) enum CommandError {
     ClientName,
     #[error("NOPROTO unsupported protocol version")]
     ProtocolVersion,
+    #[error("ERR a node id is a whole number")]
+    NodeId,
+    #[error("ERR an address is HOST:PORT, such as 10.0.0.4:7100")]
+    Address,
+    #[error("ERR a version of the members is eight hexadecimal digits")]
+    MembersVersion,
     #[error("ERR this server has no users and no passwords")]
     Auth,
 }
@@ -112,6 +124,11 @@ static COMMANDS: &[Command] = &[
     data("scan", -2, data::scan),
     data("dbsize", 1, data::dbsize),
     data("flushall", -1, data::flushall),
+    data("raft.propose", 2, cluster::propose),
+    data("raft.members", -1, cluster::members),
+    data("raft.change", -3, cluster::change),
+    data("raft.transfer", -1, cluster::transfer),
+    data("raft.snapshot", 1, cluster::snapshot),
     session("ping", -1, session::ping),
     session("echo", 2, session::echo),
     session("select", 2, session::select),
@@ -162,6 +179,13 @@ fn unknown(name: &[u8], arguments: &[Bytes]) -> CommandError {
 /// The beginning of an argument, for an error message.
 fn excerpt(argument: &[u8], most: usize) -> String {
     String::from_utf8_lossy(argument.get(..most).unwrap_or(argument)).into_owned()
+}
+
+/// The first argument in lower case, and the others.
+fn subcommand(arguments: Vec<Bytes>) -> (String, Vec<Bytes>) {
+    let mut arguments = arguments.into_iter();
+    let name = arguments.next().unwrap_or_default();
+    (excerpt(&name, 32).to_ascii_lowercase(), arguments.collect())
 }
 
 /// Takes exactly `N` arguments.

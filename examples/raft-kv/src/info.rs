@@ -6,30 +6,30 @@ use std::net::SocketAddr;
 use std::process;
 use std::time::Duration;
 
-use raft_node::core::{NodeId, RoleKind, Status};
+use raft_node::NodeStatus;
+use raft_node::core::{Membership, NodeId, RoleKind};
 use thiserror::Error;
+
+use crate::admin;
 
 /// The role of a node that leads, in reports.
 const LEADER: &str = "leader";
 
 /// What a report is made of.
-pub(crate) struct Facts<'a> {
+pub(crate) struct Facts {
     pub(crate) address: SocketAddr,
     pub(crate) uptime: Duration,
     pub(crate) clients: usize,
     pub(crate) max_clients: usize,
-    pub(crate) id: NodeId,
-    pub(crate) peers: &'a [(NodeId, String)],
     /// Nothing once the node has stopped.
-    pub(crate) status: Option<Status>,
+    pub(crate) status: Option<NodeStatus>,
 }
 
 /// Writes the named sections, or all of them if none is named.
-pub(crate) fn report(facts: &Facts<'_>, sections: &[String]) -> String {
+pub(crate) fn report(facts: &Facts, sections: &[&str]) -> String {
     let all = ["all", "default", "everything"];
-    let wanted = |name: &str| {
-        sections.is_empty() || sections.iter().any(|s| s == name || all.contains(&s.as_str()))
-    };
+    let wanted =
+        |name: &str| sections.is_empty() || sections.iter().any(|s| *s == name || all.contains(s));
     let mut parts = Vec::new();
     if wanted("server") {
         parts.push(server(facts));
@@ -39,12 +39,15 @@ pub(crate) fn report(facts: &Facts<'_>, sections: &[String]) -> String {
         parts.push(format!("# Clients\r\nconnected_clients:{clients}\r\nmaxclients:{most}\r\n"));
     }
     if wanted("raft") {
-        parts.push(raft(facts));
+        parts.push(facts.status.as_ref().map_or("# Raft\r\nrole:stopped\r\n".into(), raft));
+    }
+    if wanted("members") {
+        parts.push(facts.status.as_ref().map_or("# Members\r\n".into(), members));
     }
     parts.join("\r\n")
 }
 
-fn server(facts: &Facts<'_>) -> String {
+fn server(facts: &Facts) -> String {
     format!(
         "# Server\r\nraft_kv_version:{}\r\nprocess_id:{}\r\n\
          tcp_port:{}\r\nuptime_in_seconds:{}\r\n",
@@ -55,32 +58,66 @@ fn server(facts: &Facts<'_>) -> String {
     )
 }
 
-fn raft(facts: &Facts<'_>) -> String {
-    let mut text = format!("# Raft\r\nid:{}\r\n", facts.id);
+fn raft(status: &NodeStatus) -> String {
+    let mut text = "# Raft\r\n".to_owned();
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         // Writing to a string can't fail.
         let _ = write!(text, "{name}:{value}\r\n");
     };
-    let Some(status) = &facts.status else {
-        line("role", &"stopped");
-        return text;
-    };
-    line("role", &role(status.role));
-    line("term", &status.term);
-    match status.leader {
+    let raft = &status.raft;
+    line("id", &raft.id);
+    line("role", &role(raft.role));
+    line("term", &raft.term);
+    match raft.leader {
         Some(leader) => line("leader", &leader),
         None => line("leader", &"none"),
     }
-    line("commit", &status.commit);
-    line("applied", &status.applied);
-    line("last", &status.last);
-    line("peers", &facts.peers.len());
-    for (id, address) in facts.peers {
-        let progress = status.peers.iter().find(|peer| peer.id == *id);
-        let matched = progress.map_or(String::new(), |peer| format!(",matched={}", peer.matched));
-        line(&format!("peer{id}"), &format!("address={address}{matched}"));
+    line("commit", &raft.commit);
+    line("applied", &raft.applied);
+    line("snapshot", &raft.snapshot);
+    line("base", &raft.base);
+    line("last", &raft.last);
+    if let Some(why) = &status.snapshot_failure {
+        line("snapshot_failure", &why.replace(char::is_control, " "));
     }
     text
+}
+
+/// Who belongs to the cluster, and, on the leader, how far each of the others is.
+fn members(status: &NodeStatus) -> String {
+    let raft = &status.raft;
+    let members = &raft.membership;
+    let mut text = format!(
+        "# Members\r\nmembers_version:{:08x}\r\nmembers_joint:{}\r\nmembers:{}\r\n",
+        admin::version(members),
+        u8::from(members.is_joint()),
+        members.members().count(),
+    );
+    for id in members.members() {
+        let (part, address) = (part(members, id), members.address(id).unwrap_or_default());
+        let _ = write!(text, "member{id}:part={part},address={address}");
+        if let Some(peer) = raft.peers.iter().find(|peer| peer.id == id) {
+            let silent = status.now.since(peer.heard).as_millis();
+            let _ = write!(text, ",matched={},silent_ms={silent}", peer.matched);
+            if let Some((sent, size)) = peer.snapshot {
+                let _ = write!(text, ",snapshot_sent={sent},snapshot_size={size}");
+            }
+        }
+        text.push_str("\r\n");
+    }
+    text
+}
+
+/// What a member is. While the voters change, two sets of them count.
+fn part(members: &Membership, id: NodeId) -> &'static str {
+    let within = |list: &[NodeId]| list.contains(&id);
+    match (within(members.voters()), within(members.outgoing()), within(members.learners())) {
+        (true, false, _) if members.is_joint() => "incoming voter",
+        (true, ..) => "voter",
+        (false, true, true) => "outgoing voter and learner",
+        (false, true, false) => "outgoing voter",
+        (false, false, _) => "learner",
+    }
 }
 
 const fn role(role: RoleKind) -> &'static str {
@@ -97,7 +134,7 @@ const fn role(role: RoleKind) -> &'static str {
 #[error("the report of the server has no proper '{0}'; is it a raft-kv server?")]
 pub(crate) struct ReportError(&'static str);
 
-/// The raft section of a report, read back.
+/// The sections `raft` and `members` of a report, read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RaftReport {
     pub(crate) id: u64,
@@ -106,9 +143,30 @@ pub(crate) struct RaftReport {
     pub(crate) leader: Option<u64>,
     pub(crate) commit: u64,
     pub(crate) applied: u64,
+    /// Up to where the newest snapshot goes.
+    pub(crate) snapshot: u64,
+    /// The index before the first entry of the log.
+    pub(crate) base: u64,
     pub(crate) last: u64,
-    /// Each member and what is known about it.
-    pub(crate) peers: BTreeMap<u64, String>,
+    pub(crate) snapshot_failure: Option<String>,
+    /// Names the members, for changes on condition.
+    pub(crate) version: String,
+    /// Whether one set of voters is taking over from another.
+    pub(crate) joint: bool,
+    pub(crate) members: BTreeMap<u64, MemberReport>,
+}
+
+/// What a node says of a member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MemberReport {
+    pub(crate) part: String,
+    pub(crate) address: String,
+    /// What the member has for certain. Only the leader knows it, of the others.
+    pub(crate) matched: Option<u64>,
+    /// How many milliseconds ago it was heard.
+    pub(crate) silent_ms: Option<u64>,
+    /// How much of a snapshot it was sent, and how large that is, in bytes.
+    pub(crate) snapshot: Option<(u64, u64)>,
 }
 
 impl RaftReport {
@@ -121,9 +179,8 @@ impl RaftReport {
             "none" => None,
             _ => Some(number("leader")?),
         };
-        let peer = |(name, value): (&&str, &&str)| {
-            let id = name.strip_prefix("peer")?.parse().ok()?;
-            Some((id, value.replace(',', ", ").replace('=', " ")))
+        let member = |(name, value): (&&str, &&str)| {
+            Some((name.strip_prefix("member")?.parse().ok()?, MemberReport::parse(value)))
         };
         Ok(Self {
             id: number("id")?,
@@ -132,8 +189,13 @@ impl RaftReport {
             leader,
             commit: number("commit")?,
             applied: number("applied")?,
+            snapshot: number("snapshot")?,
+            base: number("base")?,
             last: number("last")?,
-            peers: pairs.iter().filter_map(peer).collect(),
+            snapshot_failure: pairs.get("snapshot_failure").map(|why| (*why).to_owned()),
+            version: word("members_version")?.to_owned(),
+            joint: number("members_joint")? > 0,
+            members: pairs.iter().filter_map(member).collect(),
         })
     }
 
@@ -142,22 +204,59 @@ impl RaftReport {
     }
 }
 
+impl MemberReport {
+    fn parse(text: &str) -> Self {
+        let mut report = Self::default();
+        let (mut sent, mut size) = (None, None);
+        for (name, value) in text.split(',').filter_map(|field| field.split_once('=')) {
+            let number = value.parse().ok();
+            match name {
+                "part" => report.part = value.to_owned(),
+                "address" => report.address = value.to_owned(),
+                "matched" => report.matched = number,
+                "silent_ms" => report.silent_ms = number,
+                "snapshot_sent" => sent = number,
+                "snapshot_size" => size = number,
+                // Something of a newer version.
+                _ => {}
+            }
+        }
+        report.snapshot = sent.zip(size);
+        report
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const TEXT: &str = "# Raft\r\nid:2\r\nrole:follower\r\nterm:3\r\nleader:1\r\ncommit:10\r\n\
-         applied:9\r\nlast:11\r\npeers:2\r\npeer1:address=127.0.0.1:7101,matched=8\r\n\
-         peer2:address=[::1]:7102\r\n";
+         applied:9\r\nsnapshot:5\r\nbase:4\r\nlast:11\r\n\r\n# Members\r\n\
+         members_version:0badcafe\r\nmembers_joint:0\r\nmembers:2\r\n\
+         member1:part=voter,address=127.0.0.1:7101,matched=8,silent_ms=3,snapshot_sent=1,\
+         snapshot_size=2\r\nmember2:part=learner,address=[::1]:7102\r\n";
 
     #[test]
     fn a_report_is_read_back() {
         let report = RaftReport::parse(TEXT).unwrap();
         assert_eq!((report.id, report.term, report.leader), (2, 3, Some(1)));
         assert_eq!((report.commit, report.applied, report.last), (10, 9, 11));
+        assert_eq!((report.snapshot, report.base), (5, 4));
+        assert_eq!((report.version.as_str(), report.joint), ("0badcafe", false));
         assert!(!report.leads());
-        let peers = [(1, "address 127.0.0.1:7101, matched 8"), (2, "address [::1]:7102")];
-        assert_eq!(report.peers, peers.map(|(id, text)| (id, text.to_owned())).into());
+        let voter = MemberReport {
+            part: "voter".into(),
+            address: "127.0.0.1:7101".into(),
+            matched: Some(8),
+            silent_ms: Some(3),
+            snapshot: Some((1, 2)),
+        };
+        let learner = MemberReport {
+            part: "learner".into(),
+            address: "[::1]:7102".into(),
+            ..MemberReport::default()
+        };
+        assert_eq!(report.members, [(1, voter), (2, learner)].into());
         let headless = RaftReport::parse(&TEXT.replace("leader:1", "leader:none")).unwrap();
         assert_eq!(headless.leader, None);
     }

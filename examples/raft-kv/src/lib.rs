@@ -1,12 +1,19 @@
 //! A linearizable replicated key-value server that speaks the Redis protocol, made of
-//! `raft-tokio` and an ordered map.
+//! `raft-tokio` and a persistent ordered map.
 //!
 //! The way of a request: [`server`] accepts the client, `connection` cuts its bytes into requests
 //! (`resp`), `commands` finds out what each one asks for, `pipeline` puts consecutive writes or
-//! reads together, `backend` hands them to the cluster, and [`store`] carries them out on every
-//! node.
+//! reads together, `backend` hands them to the cluster and says what a client may rely on, and
+//! [`store`] carries them out on every node. The store is wrapped in
+//! [`Sessions`](raft_node::session::Sessions), so that a client with a session has its writes
+//! applied exactly once.
+//!
+//! Operators use the same port: `admin` has their requests, and `member` and `operate` the commands
+//! of this program that send them. `demo` and `measure` run whole clusters on this machine
+//! (`local`).
 #![forbid(unsafe_code)]
 
+mod admin;
 mod backend;
 pub mod cli;
 mod client;
@@ -15,10 +22,13 @@ mod connection;
 mod demo;
 mod info;
 pub mod limits;
+mod local;
+mod measure;
+mod member;
+mod operate;
 mod pipeline;
 mod resp;
 mod serve;
 pub mod server;
 mod signals;
-mod status;
 pub mod store;

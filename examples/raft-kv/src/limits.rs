@@ -8,6 +8,9 @@ pub const MAX_VALUE: usize = 512 * 1024;
 /// size, and for an `MSET` of a few large ones.
 pub const MAX_REQUEST: usize = 4 * 1024 * 1024;
 
+/// The most bytes of one entry of the log: whatever comes in one request fits, in its envelope.
+pub const MAX_COMMAND: usize = MAX_REQUEST + raft_node::session::MAX_OVERHEAD;
+
 /// The most arguments of one request, its name included.
 pub const MAX_ARGUMENTS: usize = 128 * 1024;
 

@@ -1,4 +1,4 @@
-//! The program `raft-kv`: serve, status, demo.
+//! The program `raft-kv`; see its help for what it can do.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

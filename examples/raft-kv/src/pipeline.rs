@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::backend::Trouble;
 use crate::commands::{Action, Session, interpret};
@@ -93,8 +93,18 @@ impl Pipeline {
                 }
                 self.group_bytes += size;
             }
+            Ok(Action::Propose(envelope)) => {
+                self.run_group().await?;
+                self.propose(envelope).await?;
+            }
+            Ok(Action::Administer(order)) => {
+                self.run_group().await?;
+                let response = self.shared.administer(order).await;
+                self.push(response)?;
+            }
             Ok(Action::Answer(response)) => self.answer(response).await?,
             Ok(Action::Info(sections)) => {
+                let sections: Vec<&str> = sections.iter().map(String::as_str).collect();
                 let report = self.shared.report(&sections).await;
                 self.answer(Response::Text(report)).await?;
             }
@@ -158,6 +168,16 @@ impl Pipeline {
             }
         }
         Ok(())
+    }
+
+    async fn propose(&mut self, envelope: Bytes) -> Result<(), ProtocolError> {
+        if self.troubled {
+            return self.skip(1);
+        }
+        match self.shared.backend().propose(envelope).await {
+            Ok(answer) => self.push(Response::Bulk(answer)),
+            Err(trouble) => self.fail(&trouble, 1),
+        }
     }
 
     fn fail(&mut self, trouble: &Trouble, requests: usize) -> Result<(), ProtocolError> {

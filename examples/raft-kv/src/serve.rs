@@ -1,58 +1,79 @@
 //! `raft-kv serve`: one node of a cluster.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::thread;
 
-use raft_node::{FileLog, StoreError};
+use raft_node::core::NodeId;
+use raft_node::session::KeepsItsState;
+use raft_node::{SnapshotPolicy, Storage, StoreError};
 use raft_tokio::{Node, NodeError, Settings};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::task::{self, JoinError};
 use tracing::info;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{LogLevel, ServeArgs};
-use crate::limits::MAX_REQUEST;
+use crate::limits::MAX_COMMAND;
 use crate::server::{Server, ServerOptions};
 use crate::signals::Signals;
-use crate::store::Store;
+use crate::store;
 
 /// A node could not start, or could not go on.
 #[derive(Debug, Error)]
 pub(crate) enum ServeError {
+    #[error("node {0} is not among the peers; give its own address as well, or --join")]
+    NotAPeer(NodeId),
+    #[error("node {0} is given twice among the peers")]
+    Twice(NodeId),
+    #[error("others can't dial {0}: say with --advertise where this node is reached")]
+    Unspecified(String),
     #[error("can't listen for clients on {address}")]
     Listen { address: String, source: io::Error },
-    #[error("can't open the log")]
-    Log(#[from] StoreError),
+    #[error("can't open {}", path.display())]
+    Storage { path: PathBuf, source: StoreError },
+    #[error("can't start a thread to open the log")]
+    Blocking(#[source] JoinError),
+    #[error(
+        "{} belongs to another node ({node}); each node has a data directory of its own, for ever",
+        path.display()
+    )]
+    OtherNode { path: PathBuf, node: NodeId },
+    #[error(
+        "{} belongs to a cluster that was founded with other members; give the peers as at the \
+         first start (--join for a node that was added), and change members with `raft-kv member`",
+        path.display()
+    )]
+    OtherFounders { path: PathBuf },
     #[error("can't start the node")]
     Start(#[source] NodeError),
     #[error("the node has failed")]
     Node(#[source] NodeError),
+    #[error("can't keep sessions")]
+    Sessions(#[from] KeepsItsState),
     #[error("can't prepare to be stopped")]
     Signals(#[source] io::Error),
 }
 
-/// Runs until a signal comes or the node fails.
+/// Runs until a signal comes or the node fails. A leader that is stopped hands over first.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     log_to_stderr(args.log_level);
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
+    let settings = settings(&args)?;
     let listen = |source| ServeError::Listen { address: args.client.clone(), source };
     let listener = TcpListener::bind(&args.client).await.map_err(listen)?;
-    let log = FileLog::open(&args.data_dir)?;
-    // Whatever comes in one request fits in one command.
-    let mut settings = Settings::new(args.id)
-        .election_timeout(args.election_timeout)
-        .configure(|config| config.max_command_bytes(MAX_REQUEST));
-    for (id, address) in &args.peers {
-        settings = settings.peer(*id, address);
-    }
-    let mut node = Node::start(settings, log, Store::default()).await.map_err(ServeError::Start)?;
+    let storage = open(args.data_dir.clone()).await?;
+    let started = Node::start(settings, storage, store::replica()?).await;
+    let mut node = started.map_err(|error| explain(error, &args.data_dir))?;
     let handle = node.handle();
     let options = ServerOptions {
         patience: args.request_timeout,
         max_clients: args.max_clients,
         id: args.id,
-        peers: args.peers,
     };
     let mut outcome = Ok(());
     match Server::new(listener, handle.clone(), options) {
@@ -71,6 +92,58 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     }
     handle.shutdown().await;
     outcome
+}
+
+/// Makes sense of the arguments, before anything is made on the disk.
+fn settings(args: &ServeArgs) -> Result<Settings, ServeError> {
+    let bound = |count| if count == 0 { u64::MAX } else { count };
+    let policy = SnapshotPolicy::NEVER
+        .entries(bound(args.snapshot_entries))
+        .bytes(bound(args.snapshot_mib.saturating_mul(1 << 20)));
+    let margin = args.log_margin;
+    let mut settings = Settings::new(args.id)
+        .election_timeout(args.election_timeout)
+        .snapshots(policy)
+        .configure(move |config| config.max_command_bytes(MAX_COMMAND).compaction_margin(margin));
+    let mut ids = BTreeSet::new();
+    for (id, address) in &args.peers {
+        if !ids.insert(*id) {
+            return Err(ServeError::Twice(*id));
+        }
+        settings = settings.peer(*id, address);
+    }
+    if !args.join && !ids.contains(&args.id) {
+        return Err(ServeError::NotAPeer(args.id));
+    }
+    if let Some(listen) = &args.listen {
+        let anywhere = |at: SocketAddr| at.ip().is_unspecified();
+        if args.join && args.advertise.is_none() && listen.parse().is_ok_and(anywhere) {
+            return Err(ServeError::Unspecified(listen.clone()));
+        }
+        settings = settings.listen(listen);
+    }
+    Ok(match &args.advertise {
+        Some(address) => settings.advertise(address),
+        None => settings,
+    })
+}
+
+/// Opens the storage where blocking is allowed: all of the log is read.
+async fn open(path: PathBuf) -> Result<Storage, ServeError> {
+    let opened = task::spawn_blocking(move || {
+        Storage::open(&path).map_err(|source| ServeError::Storage { path, source })
+    });
+    opened.await.map_err(ServeError::Blocking)?
+}
+
+/// Says in the words of this program what is wrong with a data directory.
+fn explain(error: NodeError, path: &Path) -> ServeError {
+    let path = path.to_owned();
+    match error {
+        NodeError::OtherNode { node, .. } => ServeError::OtherNode { path, node },
+        NodeError::OtherFounders => ServeError::OtherFounders { path },
+        error => ServeError::Start(error),
+    }
 }
 
 fn log_to_stderr(level: LogLevel) {

@@ -14,9 +14,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::admin::{self, Order};
 use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::info::{self, Facts};
+use crate::resp::Response;
+use crate::store::Read;
 
 /// How long connections may take to answer what they have read when the server stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -32,10 +35,8 @@ pub struct ServerOptions {
     pub patience: Duration,
     /// How many clients may be connected at once. Further ones are told so and closed.
     pub max_clients: usize,
-    /// The node that the server runs on, for `INFO`.
+    /// The node that the server runs on.
     pub id: NodeId,
-    /// All members of the cluster with their addresses, for `INFO`.
-    pub peers: Vec<(NodeId, String)>,
 }
 
 /// What the connections of a server have in common.
@@ -53,18 +54,43 @@ impl Shared {
     }
 
     /// The text of `INFO`.
-    pub(crate) async fn report(&self, sections: &[String]) -> String {
+    pub(crate) async fn report(&self, sections: &[&str]) -> String {
         let facts = Facts {
             address: self.address,
             uptime: self.started.elapsed(),
             clients: self.clients.load(Ordering::Relaxed),
             max_clients: self.options.max_clients,
-            id: self.options.id,
-            peers: &self.options.peers,
-            status: self.backend.handle().status().await.ok().map(|status| status.raft),
+            status: self.backend.handle().status().await.ok(),
         };
         info::report(&facts, sections)
     }
+
+    /// Does what an operator asks for.
+    pub(crate) async fn administer(&self, order: Order) -> Response {
+        let handle = self.backend.handle();
+        let done = match order {
+            Order::Members { latest } => {
+                // The node has seen every change that was made before, once it can answer a read.
+                if latest && let Err(trouble) = self.backend.read(&[Read::Size]).await {
+                    return Response::error(trouble);
+                }
+                return Response::Text(self.report(&["raft", "members"]).await);
+            }
+            Order::Change { change, only_if } => {
+                admin::change(handle, &change, only_if).await.map(|()| Response::OK)
+            }
+            Order::Transfer(to) => admin::transfer(handle, to)
+                .await
+                .map(|leader| leader.map_or(0, NodeId::get))
+                .map(number),
+            Order::Snapshot => admin::snapshot(handle).await.map(number),
+        };
+        done.unwrap_or_else(Response::error)
+    }
+}
+
+fn number(number: u64) -> Response {
+    Response::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 /// Serves clients that speak the Redis protocol.
@@ -81,7 +107,7 @@ impl Server {
     /// The system can't tell the address of the listener.
     pub fn new(listener: TcpListener, handle: Handle, options: ServerOptions) -> io::Result<Self> {
         let shared = Shared {
-            backend: Backend::new(handle, options.patience),
+            backend: Backend::new(handle, options.id, options.patience),
             address: listener.local_addr()?,
             options,
             started: Instant::now(),

@@ -1,20 +1,25 @@
-//! The replicated state machine: an ordered map in memory, rebuilt from the log at each start.
+//! The replicated state machine: an ordered map in memory, rebuilt at each start from the newest
+//! snapshot and the log behind it.
 
 mod glob;
+mod image;
 mod message;
 mod scan;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::io;
 
 use bytes::{Bytes, BytesMut};
-use raft_node::StateMachine;
 use raft_node::core::LogIndex;
+use raft_node::session::{KeepsItsState, SessionLimits, Sessions};
+use raft_node::{FrozenState, StateMachine};
+use rpds::RedBlackTreeMapSync;
 
 pub use glob::Glob;
+pub(crate) use message::decode;
+pub use message::encode;
 pub use message::{Condition, Failure, Read, Reply, SetAnswer, Write};
-pub(crate) use message::{decode, encode};
 
 use crate::limits::{MAX_ANSWER, MAX_VALUE};
 use scan::Place;
@@ -27,7 +32,19 @@ use scan::Place;
 /// nothing and are answered with [`Failure::Undecodable`].
 #[derive(Debug, Default)]
 pub struct Store {
-    entries: BTreeMap<Place, Bytes>,
+    entries: Entries,
+}
+
+/// Two versions of the map share all that is the same in both, so a copy for a snapshot costs
+/// nothing but a counter. Later writes copy the few nodes on the way to their key, once.
+type Entries = RedBlackTreeMapSync<Place, Bytes>;
+
+/// What each node of a cluster is given: an empty store that knows the sessions of clients.
+///
+/// # Errors
+/// None: the store keeps nothing by itself.
+pub fn replica() -> Result<Sessions<Store>, KeepsItsState> {
+    Sessions::new(Store::default(), SessionLimits::default())
 }
 
 impl Store {
@@ -36,19 +53,19 @@ impl Store {
         match write {
             Write::Set { key, value, condition, answer } => self.set(key, value, condition, answer),
             Write::SetMany(pairs) => {
-                let pairs = pairs.into_iter().map(|(key, value)| (Place::of(key), value));
-                self.entries.extend(pairs);
+                for (key, value) in pairs {
+                    self.entries.insert_mut(Place::of(key), value);
+                }
                 Reply::Ok
             }
             Write::Delete(keys) => {
-                let mut present =
-                    |key: &Bytes| self.entries.remove(&Place::of(key.clone())).is_some();
-                count(keys.iter().filter(|key| present(key)).count())
+                let mut removed = |key| self.entries.remove_mut(&Place::of(key));
+                count(keys.into_iter().map(&mut removed).filter(|removed| *removed).count())
             }
             Write::Append { key, value } => self.append(key, &value),
             Write::Add { key, by } => self.add(key, by),
             Write::Clear => {
-                self.entries.clear();
+                self.entries = Entries::default();
                 Reply::Ok
             }
         }
@@ -68,7 +85,7 @@ impl Store {
             Read::Scan { cursor, pattern, count } => {
                 scan::step(&self.entries, cursor, pattern.as_deref(), count)
             }
-            Read::Size => count(self.entries.len()),
+            Read::Size => count(self.entries.size()),
         }
     }
 
@@ -99,7 +116,7 @@ impl Store {
             Condition::Present => old.is_some(),
         };
         if set {
-            self.entries.insert(place, value);
+            self.entries.insert_mut(place, value);
         }
         match answer {
             SetAnswer::Outcome if set => Reply::Ok,
@@ -119,7 +136,7 @@ impl Store {
         let mut value = BytesMut::with_capacity(length);
         value.extend_from_slice(head);
         value.extend_from_slice(tail);
-        self.entries.insert(place, value.freeze());
+        self.entries.insert_mut(place, value.freeze());
         count(length)
     }
 
@@ -134,7 +151,7 @@ impl Store {
         };
         match old.checked_add(by) {
             Some(sum) => {
-                self.entries.insert(place, sum.to_string().into());
+                self.entries.insert_mut(place, sum.to_string().into());
                 Reply::Integer(sum)
             }
             None => Reply::Failed(Failure::Overflow),
@@ -168,6 +185,16 @@ impl StateMachine for Store {
             replies.push(reply);
         }
         encode(&replies)
+    }
+
+    fn snapshot(&self) -> FrozenState {
+        let entries = self.entries.clone();
+        Box::new(move |to| image::write(&entries, to))
+    }
+
+    fn restore(&mut self, _: LogIndex, state: &mut dyn io::Read) -> io::Result<()> {
+        self.entries = image::read(state)?;
+        Ok(())
     }
 }
 

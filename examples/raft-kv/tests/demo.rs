@@ -92,11 +92,20 @@ fn the_demo_loses_nothing_and_leaves_nothing_behind() {
     let (status, lines) = demo.end();
     let output = lines.join("\n");
     assert!(status.success(), "{status}\n{output}");
-    for part in ["with SIGKILL", "leads now", "Restarted node"] {
+    for part in [
+        "with SIGKILL",
+        "leads now",
+        "Restarted node",
+        "took a snapshot",
+        "Added node 4: it has a snapshot",
+        "the leader, through node",
+    ] {
         assert!(output.contains(part), "{part:?} is missing in\n{output}");
     }
-    let lost = lines.iter().find_map(|line| line.trim().strip_prefix("acknowledged writes lost"));
-    assert_eq!(lost.map(str::trim), Some("0"), "{output}");
+    for wrong in ["acknowledged writes lost", "writes applied twice"] {
+        let count = lines.iter().find_map(|line| line.trim().strip_prefix(wrong));
+        assert_eq!(count.map(str::trim), Some("0"), "{output}");
+    }
     demo.wait_until_servers_are_gone();
     assert_eq!(demo.left_files(), 0);
 }

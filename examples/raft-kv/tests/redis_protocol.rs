@@ -6,6 +6,9 @@ use std::net::TcpListener as StdListener;
 use std::time::Duration;
 
 use raft_kv::limits::{MAX_REQUEST, MAX_VALUE};
+use raft_kv::store::{self, Write};
+use raft_node::Clock;
+use raft_node::session::{self, Session, SessionError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -78,7 +81,7 @@ async fn commands_on_the_connection_answer_like_redis() {
         ("SELECT 1", "-ERR DB index is out of range\r\n"),
         ("COMMAND", "*0\r\n"),
         ("COMMAND DOCS", "*0\r\n"),
-        ("COMMAND COUNT", ":27\r\n"),
+        ("COMMAND COUNT", ":32\r\n"),
         ("CLIENT GETNAME", "$-1\r\n"),
         ("CLIENT SETNAME me", "+OK\r\n"),
         ("CLIENT GETNAME", "$2\r\nme\r\n"),
@@ -102,18 +105,69 @@ async fn info_shows_how_the_node_stands() {
     let server = TestServer::alone().await;
     let mut client = server.connect().await;
     client.ask("SET k v", "+OK\r\n").await;
-    client.send("INFO raft\r\n").await;
-    let length: usize = client.line().await.strip_prefix('$').unwrap().parse().unwrap();
-    let mut text = vec![0; length];
-    client.0.read_exact(&mut text).await.unwrap();
-    let text = String::from_utf8(text).unwrap();
-    for line in ["# Raft", "id:1", "role:leader", "leader:1", "peers:1"] {
+    let text = client.bulk("INFO raft").await;
+    for line in ["# Raft", "id:1", "role:leader", "leader:1", "base:0"] {
         assert!(text.lines().any(|found| found == line), "{line} is missing in {text}");
     }
     for name in ["term", "commit", "applied"] {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         assert!(value.unwrap().parse::<u64>().unwrap() >= 1, "{name} in {text}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn operators_are_answered_in_words_that_programs_can_tell_apart() {
+    let server = TestServer::alone().await;
+    let mut client = server.connect().await;
+    client.ask("SET k v", "+OK\r\n").await;
+    for (request, reply) in [
+        ("RAFT.CHANGE REMOVE 1", "-ERR node 1 is the last voter; without one there is no cluster"),
+        ("RAFT.CHANGE PROMOTE 7", "-ERR node 7 is no member"),
+        ("RAFT.CHANGE PROMOTE 1", "+OK"),
+        ("RAFT.CHANGE ADD x a:1", "-ERR a node id is a whole number"),
+        ("RAFT.CHANGE ADD 2 a", "-ERR an address is HOST:PORT, such as 10.0.0.4:7100"),
+        ("RAFT.CHANGE ADD 2 a,b:1", "-ERR an address is HOST:PORT, such as 10.0.0.4:7100"),
+        ("RAFT.CHANGE ADD 2", "-ERR wrong number of arguments for 'raft.change' command"),
+        ("RAFT.CHANGE REMOVE 1 NOW", "-ERR syntax error"),
+        ("RAFT.CHANGE REMOVE 1 IF x", "-ERR a version of the members is eight hexadecimal digits"),
+        ("RAFT.CHANGE SWAP 1", "-ERR unknown subcommand 'swap' of 'raft.change'"),
+        ("RAFT.MEMBERS NOW", "-ERR syntax error"),
+        ("RAFT.TRANSFER 1", ":1"),
+    ] {
+        client.ask(request, &format!("{reply}\r\n")).await;
+    }
+    client.ask("RAFT.TRANSFER 7", "-ERR refused: there is no such voter to hand over to\r\n").await;
+    client.send("RAFT.CHANGE ADD 2 a:1 IF 00000000\r\n").await;
+    assert!(client.line().await.starts_with("-MEMBERSCHANGED "));
+    client.send("RAFT.SNAPSHOT\r\n").await;
+    let index: u64 = client.line().await.strip_prefix(':').unwrap().parse().unwrap();
+    assert!(index > 0);
+    let members = client.bulk("RAFT.MEMBERS LATEST").await;
+    for line in ["id:1", "leader:1", &format!("snapshot:{index}"), "members:1", "members_joint:0"] {
+        assert!(members.lines().any(|found| found == line), "{line} is missing in {members}");
+    }
+    server.stop().await;
+}
+
+/// U11 and R120: what a client with a session sends twice is applied once.
+#[tokio::test]
+async fn an_envelope_of_a_session_is_applied_once() {
+    let server = TestServer::alone().await;
+    let mut client = server.connect().await;
+    let clock = Clock::start();
+    let opened = client.propose(&session::open()).await;
+    let mut session = Session::new(opened, clock.now()).unwrap();
+    let increment = store::encode(&[Write::Add { key: "n".into(), by: 1 }]);
+    let request = session.command(&increment, clock.now()).unwrap();
+    let first = client.propose(&request.envelope()).await;
+    assert_eq!(client.propose(&request.envelope()).await, first);
+    session.answered(&request, first).unwrap();
+    client.ask("GET n", "$1\r\n1\r\n").await;
+    // What is no envelope changes nothing, and is answered all the same.
+    let answer = client.propose(b"nonsense").await;
+    assert_eq!(session::decode(answer), Err(SessionError::Unsupported));
+    client.ask("DBSIZE", ":1\r\n").await;
     server.stop().await;
 }
 

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use raft_core::{
-    Config, Event, LogIndex, Message, Outcome, Proposal, RequestId, RoleKind, Status, Write,
+    Body, Config, Event, LogIndex, Membership, Message, NodeId, Outcome, Proposal, RequestId,
+    RoleKind, Status, Write,
 };
 
 use super::build::{ELECTION, command_of, id, is_append, show};
@@ -35,7 +36,8 @@ impl Cluster {
         let adjust = Rc::new(adjust);
         let settings = |n| -> Settings {
             let adjust = Rc::clone(&adjust);
-            Box::new(move |seed| adjust(n, Config::new(id(n), (1..=size).map(id), seed)))
+            let founders = Membership::of_voters((1..=size).map(id));
+            Settings::new(founders, move |seed| adjust(n, Config::new(id(n), seed)))
         };
         Self::of((1..=size).map(settings))
     }
@@ -110,6 +112,41 @@ impl Cluster {
         request
     }
 
+    /// Asks a node to make these the members.
+    pub(crate) fn change(&mut self, node: u64, target: &Membership) -> RequestId {
+        self.change_if(node, target, None)
+    }
+
+    pub(crate) fn change_if(
+        &mut self,
+        node: u64,
+        target: &Membership,
+        only_if: Option<&Membership>,
+    ) -> RequestId {
+        let request = self.new_request(node);
+        let (target, only_if) = (target.clone().into(), only_if.cloned().map(Into::into));
+        self.step(node, Event::ChangeMembership { request, target, only_if });
+        request
+    }
+
+    /// Asks a node to let another one lead.
+    pub(crate) fn transfer(&mut self, node: u64, to: Option<u64>) -> RequestId {
+        let request = self.new_request(node);
+        let to = to.map(NodeId::new);
+        self.step(node, Event::TransferLeadership { request, to });
+        request
+    }
+
+    /// Adds a node to the world, not to the cluster: it is blank and waits to be added.
+    pub(crate) fn join(&mut self, node: u64, adjust: impl Fn(Config) -> Config + 'static) {
+        let settings =
+            Settings::new(Membership::new(), move |seed| adjust(Config::new(id(node), seed)));
+        let mut host = Host::new(settings);
+        host.clock = self.hosts.values().map(|host| host.clock).max().unwrap_or(host.clock);
+        host.start();
+        self.hosts.insert(node, host);
+    }
+
     fn new_request(&mut self, node: u64) -> RequestId {
         self.next_request += 1;
         let request = RequestId::new(self.next_request);
@@ -164,6 +201,32 @@ impl Cluster {
     pub(crate) fn release_machine(&mut self, node: u64) {
         self.host_mut(node).slow_machine = false;
         self.catch_up(node);
+    }
+
+    /// Makes a snapshot of a node's state machine as it is.
+    pub(crate) fn take_snapshot(&mut self, node: u64) {
+        let event = self.host_mut(node).take_snapshot().expect("something new for a snapshot");
+        self.step(node, event);
+    }
+
+    pub(crate) fn hold_snapshots(&mut self, node: u64) {
+        self.host_mut(node).slow_snapshots = true;
+    }
+
+    /// Does one thing that a held store of snapshots was asked for.
+    pub(crate) fn snapshot_job(&mut self, node: u64) {
+        let event = self.host_mut(node).snapshot_job().expect("a job for the store");
+        self.step(node, event);
+    }
+
+    pub(crate) fn release_snapshots(&mut self, node: u64) {
+        self.host_mut(node).slow_snapshots = false;
+        self.catch_up(node);
+    }
+
+    /// The configuration in force at a node, such as `{1 2 3}`.
+    pub(crate) fn members(&self, node: u64) -> String {
+        super::build::show_members(&self.status(node).membership)
     }
 
     pub(crate) fn hold_loads(&mut self, node: u64) {
@@ -227,7 +290,7 @@ impl Cluster {
         let Some(host) = self.hosts.get_mut(&message.to.get()) else {
             return;
         };
-        if is_append(&message) {
+        if is_append(&message) || matches!(message.body, Body::SnapshotChunk(_)) {
             host.heard = host.clock;
         }
         self.step(message.to.get(), Event::Receive(message));
@@ -301,8 +364,11 @@ impl Cluster {
         assert!(!self.leads(node), "a leader has no reason to campaign");
         for _ in 0..1000 {
             let host = self.host_mut(node);
-            let deadline = host.raft.as_ref().and_then(raft_core::Raft::deadline);
-            host.clock = deadline.expect("a node that waits for something").max(host.clock);
+            // A node whose disk has hung for long waits for nothing but the disk.
+            let Some(deadline) = host.raft.as_ref().and_then(raft_core::Raft::deadline) else {
+                return;
+            };
+            host.clock = deadline.max(host.clock);
             self.wake(node);
             if self.role(node) != RoleKind::Follower {
                 return;
@@ -367,12 +433,18 @@ impl Cluster {
         self.status(node).commit.get()
     }
 
-    /// The leaders of the newest term.
+    /// The leaders of the newest term. A node that was removed and does not know it may be of a
+    /// newer one.
     pub(crate) fn leaders(&self) -> Vec<u64> {
         let up = |node: &u64| self.host(*node).raft.is_some();
         let up: Vec<u64> = self.nodes().into_iter().filter(up).collect();
-        let newest = up.iter().map(|node| self.term(*node)).max();
-        up.into_iter().filter(|n| self.leads(*n) && Some(self.term(*n)) == newest).collect()
+        let leads = up.iter().copied().filter(|node| self.leads(*node));
+        let Some(newest) = leads.max_by_key(|node| self.term(*node)) else { return Vec::new() };
+        let members = self.status(newest).membership;
+        let term =
+            up.iter().filter(|node| members.is_voter(id(**node))).map(|node| self.term(*node));
+        let term = term.max().unwrap_or(0).max(self.term(newest));
+        up.into_iter().filter(|node| self.leads(*node) && self.term(*node) == term).collect()
     }
 
     /// The log on a node's disk, such as `1: 1:x 2:`.
@@ -398,9 +470,8 @@ impl Cluster {
 
     // ---- The end of a script.
 
-    /// Repairs everything that is broken and demands that the cluster becomes one again: a leader,
-    /// equal logs, equal state machines, and an answer for every request.
-    pub(crate) fn settle(&mut self) {
+    /// Repairs everything that is broken.
+    pub(crate) fn repair(&mut self) {
         self.heal();
         for node in self.nodes() {
             if self.host(node).raft.is_none() {
@@ -409,12 +480,22 @@ impl Cluster {
             self.release_disk(node);
             self.release_machine(node);
             self.release_loads(node);
+            self.release_snapshots(node);
         }
+    }
+
+    /// Repairs everything that is broken and demands that the cluster becomes one again: a leader,
+    /// equal logs, equal state machines, and an answer for every request.
+    pub(crate) fn settle(&mut self) {
+        self.repair();
         self.run(20 * ELECTION);
         assert_eq!(self.leaders().len(), 1, "a leader after everything was repaired");
         let committed = self.world.committed();
-        for node in self.nodes() {
-            assert_eq!(self.host(node).disk.log, committed, "the log of node {node}");
+        let leader = self.leaders()[0];
+        let members = self.status(leader).membership;
+        for node in self.nodes().into_iter().filter(|node| members.contains(id(*node))) {
+            let base = self.host(node).disk.begin_after.index.get() as usize;
+            assert_eq!(self.host(node).disk.log, committed[base..], "the log of node {node}");
             assert_eq!(self.host(node).machine, committed, "the state machine of node {node}");
         }
         let open = self.world.requests.iter().filter(|(_, (_, answer))| answer.is_none());

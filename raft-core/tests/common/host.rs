@@ -3,60 +3,49 @@
 use std::collections::VecDeque;
 
 use raft_core::{
-    Config, Entries, Entry, Event, HardState, Instant, LogIndex, NodeId, Notice, Output, Raft,
-    Restored, StoredLog, Term, TermStart, Ticket, Write,
+    Config, Entries, Entry, Event, Instant, LogIndex, Membership, NodeId, Notice, Output, Raft,
+    Restored, Snapshot, SnapshotPiece, Ticket, Write,
 };
 
-/// What survives a crash.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Disk {
-    pub(crate) hard_state: HardState,
-    pub(crate) log: Vec<Entry>,
+use super::build::unpack;
+use super::disk::Disk;
+
+/// What a node is made with.
+pub(crate) struct Settings {
+    /// Its settings, from the seed of one of its lives.
+    config: Box<dyn Fn(u64) -> Config>,
+    /// The members that its cluster was founded with; nobody on a node that is to be added.
+    founders: Membership,
 }
 
-impl Disk {
-    /// Carries out a write as one atomic change.
-    pub(crate) fn write(&mut self, write: &Write) {
-        if let Some(hard_state) = write.hard_state {
-            assert!(hard_state.term >= self.hard_state.term, "the term on the disk never falls");
-            self.hard_state = hard_state;
-        }
-        if let Some(from) = write.truncate_from {
-            self.log.retain(|entry| entry.index < from);
-        }
-        for entry in write.entries.iter() {
-            assert_eq!(entry.index.get(), self.log.len() as u64 + 1, "the log has no gap");
-            self.log.push(entry.clone());
-        }
-    }
-
-    pub(crate) fn stored_log(&self) -> StoredLog {
-        let mut terms: Vec<TermStart> = Vec::new();
-        for entry in &self.log {
-            if terms.last().is_none_or(|start| start.term < entry.term) {
-                terms.push(TermStart { first: entry.index, term: entry.term });
-            }
-        }
-        let last = self.log.last().map_or(LogIndex::ZERO, |entry| entry.index);
-        StoredLog { hard_state: self.hard_state, terms, last }
-    }
-
-    /// Answers an [`Output::Load`].
-    fn load(&self, (from, through, max_bytes): (LogIndex, LogIndex, usize)) -> Entries {
-        let mut room = max_bytes;
-        let wanted = self.log.iter().filter(|entry| from <= entry.index && entry.index <= through);
-        let fits = |(n, entry): &(usize, &Entry)| {
-            let fits = *n == 0 || entry.size() <= room;
-            room = room.saturating_sub(entry.size());
-            fits
-        };
-        let run = wanted.enumerate().take_while(fits).map(|(_, entry)| entry.clone()).collect();
-        Entries::new(run).expect("a run of the log")
+impl Settings {
+    pub(crate) fn new(founders: Membership, config: impl Fn(u64) -> Config + 'static) -> Self {
+        Self { config: Box::new(config), founders }
     }
 }
 
-/// Makes the settings of a node from the seed of one of its lives.
-pub(crate) type Settings = Box<dyn Fn(u64) -> Config>;
+/// What waits for the state machine.
+#[derive(Clone, Debug)]
+pub(crate) enum Apply {
+    Run(Entries),
+    Restore(Snapshot),
+}
+
+impl Apply {
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Run(entries) => entries.size(),
+            Self::Restore(_) => 0,
+        }
+    }
+}
+
+/// What waits for the store of snapshots.
+#[derive(Clone, Debug)]
+pub(crate) enum SnapshotJob {
+    Read { snapshot: Snapshot, offset: u64, max_bytes: usize },
+    Write(SnapshotPiece),
+}
 
 /// A node and its surroundings.
 pub(crate) struct Host {
@@ -65,12 +54,15 @@ pub(crate) struct Host {
     /// `None` while it is down.
     pub(crate) raft: Option<Raft>,
     pub(crate) clock: Instant,
-    /// When an `Append` was last delivered to it.
+    /// When a leader's `Append` or `SnapshotChunk` was last delivered to it.
     pub(crate) heard: Instant,
     pub(crate) disk: Disk,
     /// Writes that are not durable, oldest first.
     pub(crate) writes: VecDeque<Write>,
-    pub(crate) applies: VecDeque<Entries>,
+    pub(crate) applies: VecDeque<Apply>,
+    /// The last entry that was given to the state machine.
+    pub(crate) handed_out: u64,
+    pub(crate) snapshot_jobs: VecDeque<SnapshotJob>,
     pub(crate) loads: VecDeque<(LogIndex, LogIndex, usize)>,
     /// All that the state machine has got since it was last empty.
     pub(crate) machine: Vec<Entry>,
@@ -79,15 +71,20 @@ pub(crate) struct Host {
     pub(crate) slow_disk: bool,
     pub(crate) slow_machine: bool,
     pub(crate) slow_loads: bool,
+    pub(crate) slow_snapshots: bool,
+    /// Snapshots that were begun to be received.
+    pub(crate) snapshots_begun: usize,
     pub(crate) notices: Vec<Notice>,
     pub(crate) loads_asked: usize,
     pub(crate) lives: u64,
+    /// Unset by scripts that lose the state.
+    pub(crate) has_state: bool,
 }
 
 impl Host {
     pub(crate) fn new(settings: Settings) -> Self {
         let mut host = Self {
-            id: settings(0).id(),
+            id: (settings.config)(0).id(),
             settings,
             raft: None,
             clock: Instant::ORIGIN,
@@ -95,15 +92,20 @@ impl Host {
             disk: Disk::default(),
             writes: VecDeque::new(),
             applies: VecDeque::new(),
+            handed_out: 0,
+            snapshot_jobs: VecDeque::new(),
             loads: VecDeque::new(),
             machine: Vec::new(),
             keeps_machine: false,
             slow_disk: false,
             slow_machine: false,
             slow_loads: false,
+            slow_snapshots: false,
+            snapshots_begun: 0,
             notices: Vec::new(),
             loads_asked: 0,
             lives: 0,
+            has_state: true,
         };
         host.start();
         host
@@ -112,9 +114,14 @@ impl Host {
     /// Starts the node from its disk, with fresh randomness.
     pub(crate) fn start(&mut self) {
         self.lives += 1;
+        self.has_state = true;
         let applied = self.machine.last().map_or(LogIndex::ZERO, |entry| entry.index);
-        let restored = Restored { log: self.disk.stored_log(), applied };
-        let config = (self.settings)(self.id.get() * 1000 + self.lives);
+        let founders = &self.settings.founders;
+        let founded = (!founders.is_empty()).then(|| Snapshot::initial(founders.clone()));
+        let snapshot = self.disk.newest_snapshot().or(founded);
+        self.handed_out = applied.get();
+        let restored = Restored { log: self.disk.stored_log(), snapshot, applied };
+        let config = (self.settings.config)(self.id.get() * 1000 + self.lives);
         self.raft = Some(Raft::new(config, restored, self.clock).expect("the disk is sound"));
     }
 
@@ -124,6 +131,8 @@ impl Host {
         self.writes.clear();
         self.applies.clear();
         self.loads.clear();
+        self.snapshot_jobs.clear();
+        self.disk.forget_partial_snapshot();
         if !self.keeps_machine {
             self.machine.clear();
         }
@@ -151,9 +160,47 @@ impl Host {
 
     /// Applies the oldest run that waits.
     pub(crate) fn apply_run(&mut self) -> Option<LogIndex> {
-        let run = self.applies.pop_front()?;
-        self.machine.extend(run.iter().cloned());
-        run.last().map(|entry| entry.index)
+        match self.applies.pop_front()? {
+            Apply::Run(run) => {
+                self.machine.extend(run.iter().cloned());
+                run.last().map(|entry| entry.index)
+            }
+            Apply::Restore(snapshot) => {
+                let bytes = self.disk.snapshot(&snapshot).expect("a snapshot to restore from");
+                self.machine = unpack(&bytes);
+                self.has_state = true;
+                Some(snapshot.position.index)
+            }
+        }
+    }
+
+    /// Does the oldest thing that the store of snapshots was asked for.
+    pub(crate) fn snapshot_job(&mut self) -> Option<Event> {
+        Some(match self.snapshot_jobs.pop_front()? {
+            SnapshotJob::Read { snapshot, offset, max_bytes } => {
+                let data = self.disk.read_snapshot(&snapshot, offset, max_bytes);
+                Event::SnapshotRead { snapshot, offset, data }
+            }
+            SnapshotJob::Write(SnapshotPiece { snapshot, attempt, offset, data }) => {
+                let through = self.disk.write_snapshot(&snapshot, offset, &data);
+                Event::SnapshotWritten { snapshot, attempt, through }
+            }
+        })
+    }
+
+    /// Gives up a snapshot, and the writing of it that waits.
+    pub(crate) fn drop_snapshot(&mut self, dropped: &Snapshot) {
+        let is_write = |job: &SnapshotJob| matches!(job, SnapshotJob::Write(piece) if piece.snapshot == *dropped);
+        self.snapshot_jobs.retain(|job| !is_write(job));
+        self.disk.drop_snapshot(dropped);
+    }
+
+    /// Makes a snapshot of the state machine as it is, unless there is nothing new in it.
+    pub(crate) fn take_snapshot(&mut self) -> Option<Event> {
+        let last = self.machine.last()?.index;
+        let (position, membership) = self.raft.as_ref()?.describe_snapshot(last)?;
+        let snapshot = self.disk.keep_snapshot(position, membership, &self.machine);
+        Some(Event::SnapshotTaken(snapshot))
     }
 
     /// The answer to the oldest load that waits.
@@ -174,10 +221,15 @@ impl Host {
         {
             return Some(Event::Applied(index));
         }
+        if !self.slow_snapshots
+            && let Some(event) = self.snapshot_job()
+        {
+            return Some(event);
+        }
         if self.slow_loads { None } else { self.load_run() }
     }
 
-    pub(crate) fn term_on_disk(&self) -> Term {
+    pub(crate) fn term_on_disk(&self) -> raft_core::Term {
         self.disk.hard_state.term
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use raft_core::{Body, Config, Message};
+use raft_core::{Body, Config, Membership, Message};
 
 use super::build::{id, message};
 use super::cluster::Cluster;
@@ -17,8 +17,14 @@ impl Lone {
     }
 
     pub(crate) fn with(size: u64, adjust: impl Fn(Config) -> Config + 'static) -> Self {
-        let settings = move |seed| adjust(Config::new(id(1), (1..=size).map(id), seed));
-        Self(Cluster::of([Box::new(settings) as super::Settings]))
+        let founders = Membership::of_voters((1..=size).map(id));
+        Self::among(founders, adjust)
+    }
+
+    /// Node 1, with these members.
+    pub(crate) fn among(founders: Membership, adjust: impl Fn(Config) -> Config + 'static) -> Self {
+        let settings = move |seed| adjust(Config::new(id(1), seed));
+        Self(Cluster::of([super::Settings::new(founders, settings)]))
     }
 
     /// Delivers a message, and returns what the node sends when its disk has caught up.

@@ -8,11 +8,13 @@
 
 mod build;
 mod cluster;
+mod disk;
 mod host;
 mod lone;
 mod world;
 
 pub(crate) use build::*;
 pub(crate) use cluster::Cluster;
-pub(crate) use host::{Disk, Host, Settings};
+pub(crate) use disk::Disk;
+pub(crate) use host::{Apply, Host, Settings, SnapshotJob};
 pub(crate) use lone::Lone;

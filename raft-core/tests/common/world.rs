@@ -7,7 +7,7 @@ use raft_core::{
     RequestId, RoleKind, Term,
 };
 
-use super::host::Host;
+use super::host::{Apply, Host, SnapshotJob};
 
 /// The network, the requests, and the history.
 #[derive(Default)]
@@ -40,6 +40,7 @@ impl World {
                 }
                 Output::Send(message) => {
                     check_promises(host, &message);
+                    check_encoding(&message);
                     if let Body::Append(append) = &message.body {
                         *appends.entry(message.to).or_default() += 1;
                         self.appends += 1;
@@ -50,15 +51,29 @@ impl World {
                     }
                 }
                 Output::Apply(run) => {
-                    let handed_out = host.applies.iter().map(|run| run.len()).sum::<usize>();
-                    let next = (host.machine.len() + handed_out) as u64 + 1;
-                    assert_eq!(run.first().map(|entry| entry.index.get()), Some(next), "in order");
+                    let next = run.first().map(|entry| entry.index.get());
+                    assert_eq!(next, Some(host.handed_out + 1), "in order");
+                    host.handed_out += run.len() as u64;
                     for entry in run.iter() {
                         let first = self.committed.entry(entry.index).or_insert(entry.clone());
                         assert_eq!(first, entry, "state machine safety");
                     }
-                    host.applies.push_back(run);
+                    host.applies.push_back(Apply::Run(run));
                 }
+                Output::Restore(snapshot) => {
+                    host.handed_out = snapshot.position.index.get();
+                    host.applies.push_back(Apply::Restore(snapshot));
+                }
+                Output::ReadSnapshot { snapshot, offset, max_bytes } => {
+                    let job = SnapshotJob::Read { snapshot, offset, max_bytes };
+                    host.snapshot_jobs.push_back(job);
+                }
+                Output::WriteSnapshot(piece) => {
+                    host.snapshots_begun += usize::from(piece.offset == 0);
+                    let job = SnapshotJob::Write(piece);
+                    host.snapshot_jobs.push_back(job);
+                }
+                Output::DropSnapshot(snapshot) => host.drop_snapshot(&snapshot),
                 Output::Load { from, through, max_bytes } => {
                     host.loads_asked += 1;
                     host.loads.push_back((from, through, max_bytes));
@@ -98,14 +113,21 @@ impl World {
     }
 }
 
+/// What is sent can be read by others.
+fn check_encoding(message: &Message) {
+    let mut bytes = bytes::BytesMut::new();
+    message.encode(&mut bytes);
+    assert_eq!(Message::decode(bytes.freeze()).as_ref(), Ok(message), "encoded and decoded");
+}
+
 /// Nothing that a message promises may be lost by a crash (R005, R038).
 fn check_promises(host: &Host, message: &Message) {
     let disk = &host.disk;
     assert_eq!(message.term, disk.hard_state.term, "the term is durable before it is visible");
     match &message.body {
-        Body::Vote { last } => {
+        Body::Vote { last, .. } => {
             assert_eq!(disk.hard_state.vote, Some(message.from), "a candidate's own vote");
-            assert!(disk.log.len() as u64 >= last.index.get(), "a candidate's log");
+            assert!(disk.last() >= last.index.get(), "a candidate's log");
         }
         Body::VoteReply { granted: true } => {
             assert_eq!(disk.hard_state.vote, Some(message.to), "a vote");
@@ -113,7 +135,8 @@ fn check_promises(host: &Host, message: &Message) {
         Body::AppendReply(AppendReply {
             result: AppendResult::Accepted { durable, .. }, ..
         }) => {
-            assert!(disk.log.len() as u64 >= durable.get(), "acknowledged entries");
+            let covered = disk.newest_snapshot().map_or(0, |it| it.position.index.get());
+            assert!(disk.last().max(covered) >= durable.get(), "acknowledged entries");
         }
         _ => {}
     }

@@ -1,69 +1,9 @@
-//! The durable log store.
-//!
-//! # Files
-//!
-//! A log is a directory with a file `lock`, which the process that uses the log keeps locked, and
-//! segments `0000000000000001.log`, `0000000000000002.log` and so on: sixteen lower-case
-//! hexadecimal digits, without gaps. All numbers in the files are little-endian; checksums are
-//! CRC-32 (the one of gzip and PNG).
-//!
-//! A segment has a header of 40 bytes, then frames, then zeros up to its end:
-//!
-//! | offset | bytes | segment header |
-//! | --- | --- | --- |
-//! | 0 | 8 | `RaftLog\n` |
-//! | 8 | 4 | format version: 1 |
-//! | 12 | 4 | salt: a random number |
-//! | 16 | 8 | sequence number of the segment, as in its name |
-//! | 24 | 8 | number of its first frame |
-//! | 32 | 4 | zero |
-//! | 36 | 4 | checksum of the 36 bytes before |
-//!
-//! A frame begins at a multiple of eight bytes and is followed by up to seven zeros of padding.
-//! Frames are numbered from zero through all segments. The salt of the segment is the initial value
-//! of both checksums:
-//!
-//! | offset | bytes | frame |
-//! | --- | --- | --- |
-//! | 0 | 4 | `Rfrm` |
-//! | 4 | 4 | length of the payload |
-//! | 8 | 8 | number of this frame |
-//! | 16 | 8 | `synced`: frames with smaller numbers were durable when this one was written |
-//! | 24 | 4 | checksum of the payload |
-//! | 28 | 4 | checksum of the 28 bytes before |
-//! | 32 | | payload |
-//!
-//! A frame carries one [`Write`], as one to three records in this order, each at most once:
-//!
-//! | record | content |
-//! | --- | --- |
-//! | hard state | `1`, term (8 bytes), 1 with a vote or 0 without (1 byte), vote (8 bytes) |
-//! | truncation | `2`, first index to remove (8 bytes) |
-//! | entries | `3`, index of the first entry (8 bytes), number of entries (4 bytes), the entries |
-//!
-//! An entry is the length of what follows (4 bytes), its term (8 bytes), its kind (1 byte: 0 no
-//! operation, 1 command) and the command. To read a log, carry out the frames in order; entries
-//! that were truncated stay in the file. The first frame of every segment but the first repeats the
-//! hard state, so that no segment is needed for it but the newest.
-//!
-//! # What a crash leaves, and what is damage
-//!
-//! Writes are acknowledged after a sync. After each sync a *mark* is written, a frame without a
-//! payload, whose `synced` covers everything before it. A new segment is made only when the one
-//! before it has been synced, and its header is synced before its first frame is written. So:
-//!
-//! - A broken frame was once complete if it is not in the newest segment, or if any frame header
-//!   after it has a `synced` above its number. That is damage: opening fails and names the place.
-//! - Any other broken frame is the torn end of a write that nobody was told of. It is replaced by
-//!   zeros, and so is everything after it.
-//! - A newest segment that has no header and is otherwise empty was never used. It is removed.
-//!
-//! Two cases can't be told. Damage to the newest batch when the crash also took its mark counts as
-//! torn. A newest segment that somebody deletes or fills with zeros looks like one that was never
-//! made.
+//! The durable log store: a directory of segments, which are made of frames, which carry writes.
+//! `docs/file-format.md` describes the files, what a crash leaves of them, and what is damage.
 
 mod frame;
 mod index;
+mod metadata;
 mod reader;
 mod record;
 mod recover;
@@ -71,19 +11,24 @@ mod segment;
 mod writer;
 
 use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use bytes::Bytes;
 use raft_core::{Entries, LogIndex, StoredLog, Write};
 
 use self::index::Index;
 use self::reader::Reader;
 use self::writer::Writer;
+use crate::directory::Directory;
 use crate::{LogStore, StoreError};
 
 const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 const MIN_SEGMENT_BYTES: u64 = 4 << 10;
 const MAX_SEGMENT_BYTES: u64 = 1 << 30;
+
+/// Each removal of a segment takes a sync, and whoever appends waits for it. So a large compaction
+/// is spread over several appends.
+const REMOVALS_AT_ONCE: u64 = 4;
 
 /// How a [`FileLog`] is opened.
 #[derive(Clone, Debug)]
@@ -111,24 +56,32 @@ impl FileLogOptions {
     /// created. Reads the whole log once and checks all of it. A write that a crash interrupted
     /// before it was acknowledged is kept or cut off; whatever is kept is durable afterwards.
     ///
+    /// This blocks for as long as the reading takes. Asynchronous programs call it on a thread that
+    /// may block, such as those of tokio's `spawn_blocking`.
+    ///
     /// # Errors
     /// [`StoreError::InUse`] when the log is open already, in this process or another.
     /// [`StoreError::Damaged`] when something that was once durable is missing or altered.
-    /// [`StoreError::Version`] when a newer program wrote it. [`StoreError::Io`] when the system
+    /// [`StoreError::Version`] when another version of this library wrote it. [`StoreError::Io`] when the system
     /// refuses something. The log is not changed in the first three cases.
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<FileLog, StoreError> {
-        let dir = dir.as_ref();
-        segment::create_dir(dir)?;
-        let lock = lock(dir)?;
-        let (index, writer) = recover::recover(dir, self.segment_bytes)?;
-        let reader = Reader::new(dir.to_owned());
-        Ok(FileLog { dir: dir.to_owned(), index, writer, reader, poisoned: false, _lock: lock })
+        let dir = Directory::open(dir.as_ref())?;
+        let begun = metadata::exists(dir.path())?;
+        let (index, writer) = recover::recover(dir.path(), self.segment_bytes, begun)?;
+        let reader = Reader::new(dir.path().to_owned());
+        let oldest = segment::list(dir.path())?.first().copied().unwrap_or(1);
+        let mut log = FileLog { dir, index, writer, reader, oldest, poisoned: false };
+        log.remove_segments(u64::MAX)?;
+        Ok(log)
     }
 }
 
 /// A durable log in a directory of its own: files of equal size, every byte of content under a
 /// checksum, one sync for each [`append`](LogStore::append). In memory it keeps 16 bytes for each
-/// entry.
+/// entry that is not compacted, and the configurations.
+///
+/// Files of which compaction has left nothing are removed little by little, with the appends that
+/// follow, and when the log is opened; the newest always stays.
 ///
 /// It needs local storage that keeps what `fdatasync` reported as durable. Only one process can
 /// have a log open. Dropping it closes it; there is nothing to flush.
@@ -136,18 +89,18 @@ impl FileLogOptions {
 /// After a failed `append` every call fails with [`StoreError::Poisoned`]: what the disk holds
 /// then is known only after opening the log again. One write may have 1 GiB at most.
 pub struct FileLog {
-    dir: PathBuf,
+    dir: Directory,
     index: Index,
     writer: Writer,
     reader: Reader,
+    /// The sequence number of the oldest segment.
+    oldest: u64,
     poisoned: bool,
-    /// Held for as long as the log is open.
-    _lock: File,
 }
 
 impl FileLog {
     /// Opens the log in the directory `dir` with the default options; see
-    /// [`FileLogOptions::open`].
+    /// [`FileLogOptions::open`]. This blocks: asynchronous programs call it on a thread that may.
     ///
     /// # Errors
     /// Those of [`FileLogOptions::open`].
@@ -163,18 +116,34 @@ impl FileLog {
 
     fn check_usable(&self) -> Result<(), StoreError> {
         if self.poisoned {
-            return Err(StoreError::Poisoned { path: self.dir.clone() });
+            return Err(StoreError::Poisoned { path: self.dir.path().to_owned() });
         }
         Ok(())
     }
 
     fn write_and_sync(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         for write in writes.iter().filter(|write| !record::is_empty(write)) {
-            self.index.check(write).map_err(|what| StoreError::OutOfOrder { what })?;
-            let (segment, places) = self.writer.add(write, self.index.hard_state())?;
-            self.index.apply(write, segment, &places);
+            let left = self.index.check(write);
+            let left = left.map_err(|what| StoreError::OutOfOrder { what })?;
+            let (segment, places) = self.writer.add(write, self.index.head())?;
+            self.index.apply(write, left, segment, &places);
         }
-        self.writer.sync()
+        self.writer.sync()?;
+        self.remove_segments(REMOVALS_AT_ONCE)
+    }
+
+    /// Removes at most `limit` of the segments that hold nothing of use. The oldest is gone for
+    /// good before the next one is removed, so a crash leaves no gap.
+    fn remove_segments(&mut self, limit: u64) -> Result<(), StoreError> {
+        let newest = self.writer.sequence();
+        let needed = self.index.oldest_segment().unwrap_or(newest).min(newest);
+        let end = needed.min(self.oldest.saturating_add(limit));
+        self.reader.close_older_than(end);
+        while self.oldest < end {
+            segment::remove(self.dir.path(), self.oldest)?;
+            self.oldest += 1;
+        }
+        Ok(())
     }
 }
 
@@ -201,43 +170,46 @@ impl LogStore for FileLog {
         let stretches = self.index.select(from, through, max_bytes);
         self.reader.read(from, &stretches)
     }
+
+    fn metadata(&mut self) -> Result<Bytes, StoreError> {
+        self.check_usable()?;
+        metadata::read(self.dir.path())
+    }
+
+    fn set_metadata(&mut self, metadata: &[u8]) -> Result<(), StoreError> {
+        self.check_usable()?;
+        let outcome = metadata::replace(self.dir.path(), metadata);
+        self.poisoned = outcome.is_err();
+        outcome
+    }
 }
 
 impl fmt::Debug for FileLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileLog")
-            .field("dir", &self.dir)
+            .field("dir", &self.dir.path())
             .field("last", &self.index.last())
             .field("poisoned", &self.poisoned)
             .finish_non_exhaustive()
     }
 }
 
-/// Takes the lock of the directory. The system gives it back when the process ends, however it
-/// ends.
-fn lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join("lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(segment::failed("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(segment::failed("lock", &path)(error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use raft_core::{HardState, Term};
+    use std::fs::{File, OpenOptions};
+
+    use raft_core::{Entry, HardState, Payload, Term, Ticket};
 
     use super::*;
 
     fn in_term(term: u64) -> Write {
-        record::of_hard_state(HardState { term: Term::new(term).unwrap(), vote: None })
+        Write {
+            ticket: Ticket::default(),
+            hard_state: Some(HardState { term: Term::new(term).unwrap(), vote: None }),
+            truncate_from: None,
+            begin_after: None,
+            entries: Entries::empty(),
+        }
     }
 
     /// Makes `append` fail once on a log whose file is exchanged for `broken`, and then checks that
@@ -274,8 +246,31 @@ mod tests {
         let header = segment::Header::decode(dir.path(), &content).unwrap().unwrap();
         let first = &content[segment::HEADER_BYTES as usize..];
         let payload = frame::parse(first, header.salt).unwrap().payload;
-        let (write, _) = record::decode(content.slice_ref(payload), 0).unwrap();
-        assert_eq!(write, in_term(term - 1));
+        let head = record::decode_head(content.slice_ref(payload)).unwrap();
+        assert_eq!(Some(head.hard_state), in_term(term - 1).hard_state);
+    }
+
+    #[test]
+    fn nothing_is_removed_before_the_write_that_allows_it_is_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = FileLog::options().segment_bytes(0).open(dir.path()).unwrap();
+        let entry = |index| Entry {
+            term: Term::new(1).unwrap(),
+            index: LogIndex::new(index).unwrap(),
+            payload: Payload::Command(vec![0; 3000].into()),
+        };
+        let entries = Entries::new((1..=4).map(entry).collect()).unwrap();
+        for entry in entries.iter() {
+            let entries = Entries::new(vec![entry.clone()]).unwrap();
+            log.append(&[Write { entries, ..in_term(1) }]).unwrap();
+        }
+        let before = segment::list(dir.path()).unwrap();
+        assert_eq!(before.len(), 4);
+        let all = Write { begin_after: Some(entry(4).position()), ..in_term(2) };
+        let device = OpenOptions::new().write(true).open("/dev/null").unwrap();
+        log.writer.tail().swap_file(device);
+        assert!(matches!(log.append(&[all]), Err(StoreError::Io { .. })));
+        assert_eq!(segment::list(dir.path()).unwrap(), before);
     }
 
     #[test]

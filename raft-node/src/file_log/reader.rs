@@ -21,6 +21,11 @@ impl Reader {
         Self { dir, open: None }
     }
 
+    /// Closes segments that are older than `oldest`: a removed file takes space while it is open.
+    pub(super) fn close_older_than(&mut self, oldest: u64) {
+        self.open.take_if(|segment| segment.sequence() < oldest);
+    }
+
     /// Reads the entries of `stretches`, the first of which has the index `from`.
     pub(super) fn read(
         &mut self,

@@ -1,21 +1,35 @@
-//! What is in a frame: one write, as bytes.
+//! What is in a frame, as bytes: one write, or the head of a segment.
+
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
-use raft_core::{Entries, Entry, HardState, LogIndex, NodeId, Payload, Term, Ticket, Write};
+use raft_core::{
+    Entries, Entry, HardState, LogIndex, LogPosition, Membership, NodeId, Payload, Term, Ticket,
+    Write,
+};
+
+use crate::fit::Bounds;
 
 const HARD_STATE: u8 = 1;
 const TRUNCATE: u8 = 2;
-const ENTRIES: u8 = 3;
+const BEGIN: u8 = 3;
+const ENTRIES: u8 = 4;
+const HEAD: u8 = 5;
 
 const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
+const MEMBERSHIP: u8 = 2;
 
 const HARD_STATE_BYTES: u64 = 18;
 const TRUNCATE_BYTES: u64 = 9;
+const BEGIN_BYTES: u64 = 17;
 const ENTRIES_BYTES: u64 = 13;
 const ENTRY_LEN_BYTES: u64 = 4;
 
-/// The length of an entry's body without its command.
+/// The length of the record that a segment begins with.
+pub(super) const HEAD_BYTES: u64 = 42;
+
+/// The length of an entry's body without its command or configuration.
 pub(super) const ENTRY_BYTES: u32 = 9;
 
 const SHORT: &str = "a record is longer than its frame";
@@ -35,28 +49,36 @@ impl Place {
     }
 }
 
-/// A write without any content. It needs no frame.
-pub(super) fn is_empty(write: &Write) -> bool {
-    write.hard_state.is_none() && write.truncate_from.is_none() && write.entries.is_empty()
+/// What the segments before one have come to. Each segment but the first begins with it, so that
+/// those before it can be removed when their entries are of no use any more, and so that it shows
+/// when they are missing although their entries are of use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) hard_state: HardState,
+    pub(super) bounds: Bounds,
 }
 
-/// A write that sets the hard state and nothing else.
-pub(super) fn of_hard_state(hard_state: HardState) -> Write {
-    Write { hard_state: Some(hard_state), ..nothing() }
+/// A write without any content. It needs no frame.
+pub(super) fn is_empty(write: &Write) -> bool {
+    let Write { ticket: _, hard_state, truncate_from, begin_after, entries } = write;
+    let removes = truncate_from.is_some() || begin_after.is_some();
+    hard_state.is_none() && !removes && entries.is_empty()
 }
 
 /// The number of bytes that [`encode`] will append.
 pub(super) fn encoded_len(write: &Write) -> u64 {
     let entry = |entry: &Entry| {
-        let command = match &entry.payload {
+        let content = match &entry.payload {
             Payload::Noop => 0,
             Payload::Command(command) => command.len() as u64,
+            Payload::Membership(membership) => membership.encode().len() as u64,
         };
-        ENTRY_LEN_BYTES + u64::from(ENTRY_BYTES) + command
+        ENTRY_LEN_BYTES + u64::from(ENTRY_BYTES) + content
     };
     let entries: u64 = write.entries.iter().map(entry).sum();
     write.hard_state.map_or(0, |_| HARD_STATE_BYTES)
         + write.truncate_from.map_or(0, |_| TRUNCATE_BYTES)
+        + write.begin_after.map_or(0, |_| BEGIN_BYTES)
         + write.entries.first().map_or(0, |_| ENTRIES_BYTES)
         + entries
 }
@@ -64,15 +86,17 @@ pub(super) fn encoded_len(write: &Write) -> u64 {
 /// Appends `write` to `out` and says where its entries are, when `out` begins at `base` in the
 /// file. The caller has made sure that [`encoded_len`] fits a frame, so no length is cut.
 pub(super) fn encode(write: &Write, out: &mut Vec<u8>, base: u64) -> Vec<Place> {
-    if let Some(HardState { term, vote }) = write.hard_state {
+    if let Some(hard_state) = write.hard_state {
         out.put_u8(HARD_STATE);
-        out.put_u64_le(term.get());
-        out.put_u8(u8::from(vote.is_some()));
-        out.put_u64_le(vote.map_or(0, NodeId::get));
+        encode_hard_state(hard_state, out);
     }
     if let Some(from) = write.truncate_from {
         out.put_u8(TRUNCATE);
         out.put_u64_le(from.get());
+    }
+    if let Some(position) = write.begin_after {
+        out.put_u8(BEGIN);
+        encode_position(position, out);
     }
     if let Some(first) = write.entries.first() {
         out.put_u8(ENTRIES);
@@ -83,18 +107,52 @@ pub(super) fn encode(write: &Write, out: &mut Vec<u8>, base: u64) -> Vec<Place> 
 }
 
 fn encode_entry(entry: &Entry, out: &mut Vec<u8>, base: u64) -> Place {
-    let (kind, command) = match &entry.payload {
-        Payload::Noop => (NOOP, [].as_slice()),
-        Payload::Command(command) => (COMMAND, command.as_ref()),
+    let (kind, content) = match &entry.payload {
+        Payload::Noop => (NOOP, Bytes::new()),
+        Payload::Command(command) => (COMMAND, command.clone()),
+        Payload::Membership(membership) => (MEMBERSHIP, membership.encode()),
     };
-    let len = ENTRY_BYTES + command.len() as u32;
+    let len = ENTRY_BYTES + content.len() as u32;
     out.put_u32_le(len);
     let start = out.len();
     out.put_u64_le(entry.term.get());
     out.put_u8(kind);
-    out.put_slice(command);
+    out.put_slice(&content);
     let crc = crc32fast::hash(out.get(start..).unwrap_or_default());
     Place { offset: base + start as u64, len, crc }
+}
+
+fn encode_hard_state(HardState { term, vote }: HardState, out: &mut Vec<u8>) {
+    out.put_u64_le(term.get());
+    out.put_u8(u8::from(vote.is_some()));
+    out.put_u64_le(vote.map_or(0, NodeId::get));
+}
+
+fn encode_position(position: LogPosition, out: &mut Vec<u8>) {
+    out.put_u64_le(position.index.get());
+    out.put_u64_le(position.term.get());
+}
+
+/// Appends a head to `out`: [`HEAD_BYTES`].
+pub(super) fn encode_head(head: Head, out: &mut Vec<u8>) {
+    out.put_u8(HEAD);
+    encode_hard_state(head.hard_state, out);
+    encode_position(head.bounds.begin_after, out);
+    out.put_u64_le(head.bounds.last.get());
+}
+
+/// Reads back what [`encode_head`] wrote. An error says what makes no sense.
+pub(super) fn decode_head(mut payload: Bytes) -> Result<Head, &'static str> {
+    if payload.try_get_u8() != Ok(HEAD) {
+        return Err("a segment does not begin with what those before it have come to");
+    }
+    let hard_state = decode_hard_state(&mut payload)?;
+    let begin_after = decode_position(&mut payload)?;
+    let last = decode_index(&mut payload)?;
+    if !payload.is_empty() || last < begin_after.index {
+        return Err("the beginning of a segment contradicts itself");
+    }
+    Ok(Head { hard_state, bounds: Bounds { begin_after, last } })
 }
 
 /// Reads back what [`encode`] wrote, from a payload that begins at `base` in the file. The write
@@ -113,6 +171,7 @@ pub(super) fn decode(payload: Bytes, base: u64) -> Result<(Write, Vec<Place>), &
         match tag {
             HARD_STATE => write.hard_state = Some(decode_hard_state(&mut rest)?),
             TRUNCATE => write.truncate_from = Some(decode_index(&mut rest)?),
+            BEGIN => write.begin_after = Some(decode_position(&mut rest)?),
             ENTRIES => (write.entries, places) = decode_entries(&mut rest, end)?,
             _ => return Err("a record of an unknown kind"),
         }
@@ -127,6 +186,10 @@ pub(super) fn decode_entry(index: LogIndex, mut body: Bytes) -> Result<Entry, &'
         NOOP if body.is_empty() => Payload::Noop,
         NOOP => return Err("an entry without a command has content"),
         COMMAND => Payload::Command(body),
+        MEMBERSHIP => {
+            let membership = Membership::decode(body).map_err(|_| "a garbled configuration")?;
+            Payload::Membership(Arc::new(membership))
+        }
         _ => return Err("an entry of an unknown kind"),
     };
     Ok(Entry { term, index, payload })
@@ -164,6 +227,10 @@ fn decode_hard_state(rest: &mut Bytes) -> Result<HardState, &'static str> {
     }
 }
 
+fn decode_position(rest: &mut Bytes) -> Result<LogPosition, &'static str> {
+    Ok(LogPosition { index: decode_index(rest)?, term: decode_term(rest)? })
+}
+
 fn decode_term(rest: &mut Bytes) -> Result<Term, &'static str> {
     Term::new(rest.try_get_u64_le().map_err(|_| SHORT)?).ok_or("a number that is no term")
 }
@@ -177,6 +244,7 @@ fn nothing() -> Write {
         ticket: Ticket::default(),
         hard_state: None,
         truncate_from: None,
+        begin_after: None,
         entries: Entries::empty(),
     }
 }
@@ -185,16 +253,22 @@ fn nothing() -> Write {
 mod tests {
     use super::*;
 
+    fn position(index: u64, term: u64) -> LogPosition {
+        LogPosition { index: LogIndex::new(index).unwrap(), term: Term::new(term).unwrap() }
+    }
+
     fn sample() -> Write {
         let entry = |index, payload| Entry {
             term: Term::new(3).unwrap(),
             index: LogIndex::new(index).unwrap(),
             payload,
         };
+        let members = Membership::new().voter(NodeId::new(1), "one:1").learner(NodeId::new(2), "");
         let entries = vec![
             entry(9, Payload::Noop),
             entry(10, Payload::Command(Bytes::from_static(b"set x"))),
             entry(11, Payload::Command(Bytes::new())),
+            entry(12, Payload::Membership(Arc::new(members))),
         ];
         Write {
             hard_state: Some(HardState {
@@ -202,6 +276,7 @@ mod tests {
                 vote: Some(NodeId::new(u64::MAX)),
             }),
             truncate_from: LogIndex::new(9),
+            begin_after: Some(position(8, 2)),
             entries: Entries::new(entries).unwrap(),
             ..nothing()
         }
@@ -209,7 +284,7 @@ mod tests {
 
     #[test]
     fn every_mix_of_records_reads_back() {
-        for mask in 0..8 {
+        for mask in 0..16 {
             let mut write = sample();
             if mask & 1 == 0 {
                 write.hard_state = None;
@@ -219,6 +294,9 @@ mod tests {
             }
             if mask & 4 == 0 {
                 write.entries = Entries::empty();
+            }
+            if mask & 8 == 0 {
+                write.begin_after = None;
             }
             let mut out = vec![0; 40];
             let places = encode(&write, &mut out, 1000);
@@ -242,11 +320,25 @@ mod tests {
     }
 
     #[test]
+    fn a_head_reads_back_and_is_no_write() {
+        let bounds = Bounds { begin_after: position(7, 3), last: LogIndex::new(9).unwrap() };
+        let head = Head { hard_state: sample().hard_state.unwrap(), bounds };
+        let mut out = Vec::new();
+        encode_head(head, &mut out);
+        assert_eq!(out.len() as u64, HEAD_BYTES);
+        let bytes = Bytes::from(out);
+        assert_eq!(decode_head(bytes.clone()).unwrap(), head);
+        assert!(decode(bytes.clone(), 0).is_err());
+        assert!(decode_head(bytes.slice(..HEAD_BYTES as usize - 1)).is_err());
+    }
+
+    #[test]
     fn unknown_kinds_and_repeated_records_are_refused() {
         assert!(decode(Bytes::from_static(&[9]), 0).is_err());
         let mut twice = Vec::new();
-        encode(&of_hard_state(HardState::default()), &mut twice, 0);
-        encode(&of_hard_state(HardState::default()), &mut twice, 0);
+        let write = Write { hard_state: Some(HardState::default()), ..nothing() };
+        encode(&write, &mut twice, 0);
+        encode(&write, &mut twice, 0);
         assert!(decode(Bytes::from(twice), 0).is_err());
         let body = [&1_u64.to_le_bytes()[..], &[7]].concat();
         assert!(decode_entry(LogIndex::ZERO.next(), Bytes::from(body)).is_err());
@@ -255,6 +347,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes: Vec<u8>, cut in 0_usize..100, flip: u8) {
+            let _ = decode_head(Bytes::from(bytes.clone()));
             let _ = decode(Bytes::from(bytes), 0);
             let mut out = Vec::new();
             encode(&sample(), &mut out, 0);

@@ -6,40 +6,54 @@ use bytes::Bytes;
 
 use super::frame::{self, Frame};
 use super::index::Index;
-use super::record;
+use super::record::{self, Head};
 use super::segment::{self, Header, Segment};
 use super::writer::{Position, Writer};
-use crate::StoreError;
+use crate::{StoreError, directory};
 
-/// Reads the log in `dir`, or begins one, and makes it ready for writing.
-pub(super) fn recover(dir: &Path, segment_bytes: u64) -> Result<(Index, Writer), StoreError> {
-    let mut scan = Scan::default();
+/// Reads the log in `dir`, or begins one, and makes it ready for writing. `begun` says that there
+/// was a log before, so that a missing one is damage. Changes nothing when it reports damage.
+pub(super) fn recover(
+    dir: &Path,
+    segment_bytes: u64,
+    begun: bool,
+) -> Result<(Index, Writer), StoreError> {
+    let missing = |sequence| {
+        let path = segment::path_of(dir, sequence);
+        StoreError::Damaged { path, offset: 0, what: "the file is missing" }
+    };
     let sequences = segment::list(dir)?;
-    for (expected, found) in (1..).zip(&sequences) {
+    let oldest = sequences.first().copied().unwrap_or(1);
+    let mut scan = Scan::default();
+    for (expected, found) in (oldest..).zip(&sequences) {
         if expected != *found {
-            let path = segment::path_of(dir, expected);
-            return Err(StoreError::Damaged { path, offset: 0, what: "the file is missing" });
+            return Err(missing(expected));
         }
         let newest = sequences.last() == Some(found);
-        scan.read(dir, Segment::open(dir, *found)?, newest)?;
+        scan.read(Segment::open(dir, *found)?, newest)?;
     }
+    // What is removed after compaction was in the oldest segments, and is of no use.
+    if scan.index.lacks_entries() || (scan.tail.is_none() && (oldest > 1 || begun)) {
+        return Err(missing(oldest.saturating_sub(1).max(1)));
+    }
+    if let Some(unfinished) = scan.unfinished {
+        tracing::warn!(path = %unfinished.path().display(), "removing an unfinished segment");
+        segment::remove(dir, unfinished.sequence())?;
+    }
+    let head = scan.index.head();
     let dir_owned = dir.to_owned();
     let writer = match scan.tail {
         Some(tail) => {
             tail.settle()?;
             // An earlier process may have died between making a file and syncing its name.
-            segment::sync_dir(dir)?;
-            Writer::resume(
-                dir_owned,
-                segment_bytes,
-                tail.segment,
-                Position {
-                    header: tail.header,
-                    capacity: tail.content.len() as u64,
-                    end: tail.end,
-                    next: scan.next,
-                },
-            )?
+            directory::sync(dir)?;
+            let position = Position {
+                header: tail.header,
+                capacity: tail.content.len() as u64,
+                end: tail.end,
+                next: scan.next,
+            };
+            Writer::resume(dir_owned, segment_bytes, tail.segment, position, head)?
         }
         None => Writer::create(dir_owned, segment_bytes)?,
     };
@@ -53,6 +67,8 @@ struct Scan {
     /// The number of the next frame.
     next: u64,
     tail: Option<Tail>,
+    /// A newest segment that was never used, since its creation was interrupted.
+    unfinished: Option<Segment>,
 }
 
 /// The newest segment that has been read.
@@ -67,29 +83,37 @@ struct Tail {
 }
 
 impl Scan {
-    fn read(&mut self, dir: &Path, segment: Segment, newest: bool) -> Result<(), StoreError> {
+    fn read(&mut self, segment: Segment, newest: bool) -> Result<(), StoreError> {
         let content = segment.read()?;
         let Some(header) = Header::decode(segment.path(), &content)? else {
             // The header is synced before the first frame is written, so a segment without a header
             // and without anything behind it was never used: its creation was interrupted.
             if newest && is_zero(tail_of(&content, segment::HEADER_BYTES)) {
-                tracing::warn!(path = %segment.path().display(), "removing an unfinished segment");
-                return segment::remove(dir, segment.sequence());
+                self.unfinished = Some(segment);
+                return Ok(());
             }
             return Err(segment.damaged(0, "no segment header that fits its checksum"));
         };
         if header.sequence != segment.sequence() {
             return Err(segment.damaged(0, "the content of another segment"));
         }
-        if header.first != self.next {
-            return Err(match &self.tail {
-                Some(tail) => tail.segment.damaged(tail.end, "frames are missing at the end"),
-                None => segment.damaged(0, "the first segment does not begin with frame zero"),
-            });
+        match &self.tail {
+            Some(tail) if header.first != self.next => {
+                return Err(tail.segment.damaged(tail.end, "frames are missing at the end"));
+            }
+            None if header.sequence > 1 => self.next = header.first,
+            None if header.first > 0 => {
+                return Err(segment.damaged(0, "the first segment does not begin with frame zero"));
+            }
+            _ => {}
         }
         let end = segment::HEADER_BYTES;
         let mut tail = Tail { segment, header, content, end, unproven: None };
         self.read_frames(&mut tail, newest)?;
+        // Segments are removed only when the first frame of one behind them is durable.
+        if self.tail.is_none() && header.sequence > 1 && self.next == header.first {
+            return Err(tail.segment.damaged(end, "the first frame is missing"));
+        }
         self.tail = Some(tail);
         Ok(())
     }
@@ -127,9 +151,13 @@ impl Scan {
         let damaged = |what| tail.segment.damaged(tail.end, what);
         let base = tail.end + frame::HEADER_BYTES as u64;
         let payload = tail.content.slice_ref(frame.payload);
-        let (write, places) = record::decode(payload, base).map_err(damaged)?;
-        self.index.check(&write).map_err(damaged)?;
-        self.index.apply(&write, tail.segment.sequence(), &places);
+        if tail.header.sequence > 1 && frame.stamp.number == tail.header.first {
+            self.take_head(record::decode_head(payload).map_err(damaged)?).map_err(damaged)?;
+        } else {
+            let (write, places) = record::decode(payload, base).map_err(damaged)?;
+            let left = self.index.check(&write).map_err(damaged)?;
+            self.index.apply(&write, left, tail.segment.sequence(), &places);
+        }
         if tail.unproven.is_some_and(|(number, _)| frame.stamp.synced > number) {
             tail.unproven = None;
         }
@@ -138,6 +166,15 @@ impl Scan {
         }
         tail.end += frame::frame_bytes(frame.payload.len() as u64);
         self.next += 1;
+        Ok(())
+    }
+
+    fn take_head(&mut self, head: Head) -> Result<(), &'static str> {
+        if self.tail.is_none() {
+            self.index = Index::behind(head);
+        } else if self.index.head() != head {
+            return Err("a segment does not begin with what those before it have come to");
+        }
         Ok(())
     }
 }

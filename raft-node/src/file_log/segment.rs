@@ -11,6 +11,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::StoreError;
+use crate::directory::{self, failed};
 
 /// The length of the header of a segment; the first frame begins behind it.
 pub(super) const HEADER_BYTES: u64 = 40;
@@ -18,7 +19,7 @@ pub(super) const HEADER_BYTES: u64 = 40;
 const HEADER_LEN: usize = HEADER_BYTES as usize;
 const CRC_AT: usize = HEADER_LEN - 4;
 const MAGIC: [u8; 8] = *b"RaftLog\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a segment says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ impl Segment {
         let segment = Self { sequence: header.sequence, path, file };
         segment.write_at(&header.encode(), 0)?;
         segment.file.sync_all().map_err(failed("sync", &segment.path))?;
-        sync_dir(dir)?;
+        directory::sync(dir)?;
         Ok(segment)
     }
 
@@ -176,8 +177,9 @@ pub(super) fn list(dir: &Path) -> Result<Vec<u64>, StoreError> {
             .to_str()
             .and_then(|name| name.strip_suffix(".log"))
             .filter(|digits| digits.len() == 16)
-            .and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        found.extend(sequence.filter(|sequence| path_of(dir, *sequence).ends_with(&name)));
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+            .filter(|sequence| *sequence > 0 && path_of(dir, *sequence).ends_with(&name));
+        found.extend(sequence);
     }
     found.sort_unstable();
     Ok(found)
@@ -185,29 +187,8 @@ pub(super) fn list(dir: &Path) -> Result<Vec<u64>, StoreError> {
 
 /// Removes a segment's file for good.
 pub(super) fn remove(dir: &Path, sequence: u64) -> Result<(), StoreError> {
-    let path = path_of(dir, sequence);
-    fs::remove_file(&path).map_err(failed("remove", &path))?;
-    sync_dir(dir)
-}
-
-/// Makes `dir` with all directories above it that are missing, and makes the new names durable.
-/// Returns the absolute path: the log stays where it is when the process changes its directory.
-pub(super) fn create_dir(dir: &Path) -> Result<PathBuf, StoreError> {
-    let dir = std::path::absolute(dir).map_err(failed("locate", dir))?;
-    let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
-    fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
-    missing.iter().filter_map(|dir| dir.parent()).try_for_each(sync_dir)?;
-    Ok(dir)
-}
-
-/// Makes the creation and removal of files in `dir` durable.
-pub(super) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
-}
-
-/// Turns an error of the system into one that names what was tried and where.
-pub(super) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
-    move |source| StoreError::Io { action, path: path.to_owned(), source }
+    directory::remove(&path_of(dir, sequence))?;
+    directory::sync(dir)
 }
 
 /// Reserves the space of a file, so that later writes change neither its length nor its place on
@@ -242,18 +223,24 @@ mod tests {
     #[test]
     fn a_header_of_another_version_is_an_error_that_says_so() {
         let mut bytes = Header::new(7, 99).encode();
-        bytes[8] = 2;
+        bytes[8] = 1;
         let crc = crc32fast::hash(&bytes[..CRC_AT]);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         let error = Header::decode(Path::new("x"), &bytes).unwrap_err();
-        assert!(matches!(error, StoreError::Version { found: 2, expected: 1, .. }), "{error}");
+        assert!(matches!(error, StoreError::Version { found: 1, expected: 2, .. }), "{error}");
     }
 
     #[test]
     fn only_segment_files_are_listed() {
         let dir = tempfile::tempdir().unwrap();
         let names = ["000000000000000a.log", "0000000000000002.log"];
-        let others = ["000000000000000B.log", "2.log", "lock", "+000000000000002.log"];
+        let others = [
+            "000000000000000B.log",
+            "2.log",
+            "lock",
+            "+000000000000002.log",
+            "0000000000000000.log",
+        ];
         for name in names.iter().chain(&others) {
             fs::write(dir.path().join(name), "").unwrap();
         }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use raft_core::{HardState, Write};
+use raft_core::Write;
 
 use super::frame::{self, Stamp};
-use super::record::{self, Place};
+use super::record::{self, Head, Place};
 use super::segment::{self, Header, Segment};
 use crate::StoreError;
 
@@ -52,14 +52,22 @@ impl Writer {
         Ok(Self::at(dir, segment_bytes, tail, position))
     }
 
-    /// Goes on behind frames that are all durable, and writes down that they are.
+    /// Goes on behind frames that are all durable, and writes down that they are. `head` is what
+    /// the log has come to.
     pub(super) fn resume(
         dir: PathBuf,
         segment_bytes: u64,
         tail: Segment,
         position: Position,
+        head: Head,
     ) -> Result<Self, StoreError> {
         let mut writer = Self::at(dir, segment_bytes, tail, position);
+        // A crash may have torn the first frame of a new segment. It is made durable before
+        // anybody removes the segments that it stands for.
+        if writer.end == segment::HEADER_BYTES && writer.tail.sequence() > 1 {
+            writer.push_head(head);
+            writer.sync_tail()?;
+        }
         writer.mark()?;
         Ok(writer)
     }
@@ -71,6 +79,11 @@ impl Writer {
         Self { dir, segment_bytes, tail, capacity, salt, end, buffer, next, synced: next }
     }
 
+    /// The sequence number of the segment that takes the next frame.
+    pub(super) fn sequence(&self) -> u64 {
+        self.tail.sequence()
+    }
+
     /// The segment that takes the next frame.
     #[cfg(test)]
     pub(super) fn tail(&mut self) -> &mut Segment {
@@ -78,11 +91,11 @@ impl Writer {
     }
 
     /// Queues one write. Returns the segment that it goes to, and the places of its entries there.
-    /// `hard_state` is the newest before this write.
+    /// `head` is what the log has come to before this write.
     pub(super) fn add(
         &mut self,
         write: &Write,
-        hard_state: HardState,
+        head: Head,
     ) -> Result<(u64, Vec<Place>), StoreError> {
         let payload = record::encoded_len(write);
         if payload > frame::MAX_PAYLOAD {
@@ -91,7 +104,7 @@ impl Writer {
         // Room for the mark behind the frame is part of what the frame needs.
         let needed = frame::frame_bytes(payload) + MARK_BYTES;
         if self.end + self.buffer.len() as u64 + needed > self.capacity {
-            self.roll(needed, hard_state)?;
+            self.roll(needed, head)?;
         }
         Ok((self.tail.sequence(), self.push(write)))
     }
@@ -109,16 +122,15 @@ impl Writer {
 
     /// Begins a new segment with room for `needed` bytes. The old one is synced first: the
     /// existence of a segment proves that everything before it was durable.
-    fn roll(&mut self, needed: u64, hard_state: HardState) -> Result<(), StoreError> {
+    fn roll(&mut self, needed: u64, head: Head) -> Result<(), StoreError> {
         self.sync_tail()?;
         let header = Header::new(self.tail.sequence() + 1, self.next);
-        let head = record::of_hard_state(hard_state);
-        let head_bytes = frame::frame_bytes(record::encoded_len(&head));
+        let head_bytes = frame::frame_bytes(record::HEAD_BYTES);
         self.capacity = self.segment_bytes.max(segment::HEADER_BYTES + head_bytes + needed);
         self.tail = Segment::create(&self.dir, header, self.capacity)?;
         self.salt = header.salt;
         self.end = segment::HEADER_BYTES;
-        self.push(&head);
+        self.push_head(head);
         Ok(())
     }
 
@@ -134,6 +146,11 @@ impl Writer {
     fn push(&mut self, write: &Write) -> Vec<Place> {
         let (stamp, base) = (self.stamp(), self.end);
         frame::append(&mut self.buffer, self.salt, stamp, |out| record::encode(write, out, base))
+    }
+
+    fn push_head(&mut self, head: Head) {
+        let stamp = self.stamp();
+        frame::append(&mut self.buffer, self.salt, stamp, |out| record::encode_head(head, out));
     }
 
     fn stamp(&mut self) -> Stamp {

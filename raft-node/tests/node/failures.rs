@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use raft_node::core::ConfigError;
 use raft_node::{NodeError, RequestError, StoreError};
 
-use crate::host::{Disk, ELECTION, Host, Machine, Trouble, answer, config};
+use crate::host::{Disk, ELECTION, Host, Machine, Trouble, answer, settings};
 
 #[test]
 fn a_failed_write_stops_the_node_and_no_command_is_reported_as_applied() {
@@ -27,7 +27,7 @@ fn a_failed_write_stops_the_node_and_no_command_is_reported_as_applied() {
 #[test]
 fn a_store_that_panics_stops_the_node_although_nothing_else_happens() {
     let disk = Disk::default();
-    let mut host = Host::alone(config(1), &disk, &Machine::default());
+    let mut host = Host::alone(settings(1), &disk, &Machine::default());
     *disk.trouble.lock().unwrap() = Some(Trouble::Panics);
     let proposal = host.propose("a");
     let why = host.turn_until_stopped().unwrap_err();
@@ -39,14 +39,14 @@ fn a_store_that_panics_stops_the_node_although_nothing_else_happens() {
 #[test]
 fn a_failed_load_stops_the_node() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Host::alone(config(1), &disk, &machine);
+    let mut host = Host::alone(settings(1), &disk, &machine);
     let proposal = host.propose("a");
     host.turn_until(|_| proposal.try_recv().is_ok());
     host.stop().join();
 
     // The new leader has to load what it applies.
     disk.trouble_with_loads.store(true, Ordering::Relaxed);
-    let mut host = Host::start(config(1), &disk, &machine);
+    let mut host = Host::start(settings(1), &disk, &machine);
     host.now = host.now.plus(2 * ELECTION);
     let why = host.turn_until_stopped().unwrap_err();
     assert!(matches!(&why, NodeError::Store(StoreError::Other(text)) if text == "unreadable"));
@@ -56,7 +56,7 @@ fn a_failed_load_stops_the_node() {
 #[test]
 fn a_state_machine_that_panics_stops_the_node_with_its_words() {
     let machine = Machine::default();
-    let mut host = Host::alone(config(1), &Disk::default(), &machine);
+    let mut host = Host::alone(settings(1), &Disk::default(), &machine);
     machine.gate.shut();
     let good = host.propose("good");
     let bad = host.propose("panic, please");
@@ -81,6 +81,6 @@ fn a_state_machine_that_panics_stops_the_node_with_its_words() {
 fn a_state_machine_that_is_ahead_of_its_log_does_not_start() {
     let (disk, machine) = (Disk::default(), Machine { persistent: true, ..Machine::default() });
     machine.log.lock().unwrap().push((raft_node::core::LogIndex::new(3).unwrap(), "x".into()));
-    let refused = Host::try_start(config(1), &disk, &machine);
+    let refused = Host::try_start(&settings(1), &disk, &machine);
     assert!(matches!(refused, Err(NodeError::Config(ConfigError::Inconsistent(_)))));
 }

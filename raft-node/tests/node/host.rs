@@ -1,19 +1,22 @@
-//! A host that is driven by hand, and a disk and a state machine that stop at gates.
+//! A host that is driven by hand, and a state machine that stops at a gate.
 
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant as RealInstant};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use raft_node::core::{
-    Append, AppendReply, AppendResult, Body, Config, Entries, Instant, LogIndex, Message, NodeId,
-    Notice, RoleKind, StoredLog, Write,
+    Append, AppendReply, AppendResult, Body, Entries, Instant, LogIndex, Message, NodeId, Notice,
+    RoleKind,
 };
 use raft_node::{
-    Client, LogStore, MemoryLog, Node, NodeError, NodeStatus, RequestError, StateMachine,
-    StoreError, Threads, Turn, Wiring,
+    Client, FrozenState, Node, NodeError, NodeStatus, RequestError, Settings, SnapshotPolicy,
+    StateMachine, Threads, Turn, Wiring,
 };
+
+pub(crate) use crate::storage::{Broken, Disk, DiskCall, Trouble};
 
 /// How long a test waits for a thread of the node before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,7 +69,7 @@ impl Gate {
         self.0.0.lock().unwrap().waiting
     }
 
-    fn pass(&self) {
+    pub(crate) fn pass(&self) {
         let mut state = self.0.0.lock().unwrap();
         while state.shut {
             state.waiting = true;
@@ -74,67 +77,6 @@ impl Gate {
             state = self.0.1.wait(state).unwrap();
         }
         state.waiting = false;
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DiskCall {
-    /// An append of so many writes.
-    Append(usize),
-    Load(LogIndex),
-}
-
-/// A log in memory that waits at a gate before each call, writes the calls down, and fails or
-/// panics when it is told to.
-#[derive(Clone, Default)]
-pub(crate) struct Disk {
-    pub(crate) gate: Gate,
-    pub(crate) log: MemoryLog,
-    pub(crate) calls: Arc<Mutex<Vec<DiskCall>>>,
-    pub(crate) trouble: Arc<Mutex<Option<Trouble>>>,
-    pub(crate) trouble_with_loads: Arc<AtomicBool>,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) enum Trouble {
-    Fails,
-    Panics,
-}
-
-impl Disk {
-    fn call(&self, call: DiskCall) -> Result<(), StoreError> {
-        self.gate.pass();
-        self.calls.lock().unwrap().push(call);
-        let trouble = *self.trouble.lock().unwrap();
-        match trouble {
-            None => Ok(()),
-            Some(Trouble::Fails) => Err(StoreError::Other("no such luck".into())),
-            Some(Trouble::Panics) => panic!("the disk fell off"),
-        }
-    }
-}
-
-impl LogStore for Disk {
-    fn restore(&mut self) -> Result<StoredLog, StoreError> {
-        self.log.restore()
-    }
-
-    fn append(&mut self, writes: &[Write]) -> Result<(), StoreError> {
-        self.call(DiskCall::Append(writes.len()))?;
-        self.log.append(writes)
-    }
-
-    fn load(
-        &mut self,
-        from: LogIndex,
-        through: LogIndex,
-        max_bytes: usize,
-    ) -> Result<Entries, StoreError> {
-        self.call(DiskCall::Load(from))?;
-        if self.trouble_with_loads.load(Ordering::Relaxed) {
-            return Err(StoreError::Other("unreadable".into()));
-        }
-        self.log.load(from, through, max_bytes)
     }
 }
 
@@ -146,6 +88,10 @@ pub(crate) struct Machine {
     pub(crate) log: Arc<Mutex<Vec<(LogIndex, Bytes)>>>,
     /// Whether its state survives the node.
     pub(crate) persistent: bool,
+    /// Whether it makes no sense of any snapshot.
+    pub(crate) puzzled: Arc<AtomicBool>,
+    /// Whether its frozen states panic when they are written.
+    pub(crate) panics_frozen: Arc<AtomicBool>,
 }
 
 impl Machine {
@@ -171,6 +117,35 @@ impl StateMachine for Machine {
         }
     }
 
+    fn snapshot(&self) -> FrozenState {
+        let log = self.log.lock().unwrap().clone();
+        let panics = self.panics_frozen.clone();
+        Box::new(move |to| {
+            assert!(!panics.load(Ordering::Relaxed), "frozen stiff");
+            log.iter().try_for_each(|(index, command)| {
+                to.write_all(&index.get().to_le_bytes())?;
+                to.write_all(&(command.len() as u64).to_le_bytes())?;
+                to.write_all(command)
+            })
+        })
+    }
+
+    fn restore(&mut self, _: LogIndex, state: &mut dyn Read) -> io::Result<()> {
+        if self.puzzled.load(Ordering::Relaxed) {
+            return Err(io::Error::other("this makes no sense"));
+        }
+        let mut bytes = Vec::new();
+        state.read_to_end(&mut bytes)?;
+        let (mut bytes, mut log) = (Bytes::from(bytes), Vec::new());
+        while !bytes.is_empty() {
+            let index = LogIndex::new(bytes.get_u64_le()).unwrap();
+            let length = bytes.get_u64_le() as usize;
+            log.push((index, bytes.split_to(length)));
+        }
+        *self.log.lock().unwrap() = log;
+        Ok(())
+    }
+
     fn applied(&self) -> LogIndex {
         let last = self.log.lock().unwrap().last().map(|(index, _)| *index);
         last.filter(|_| self.persistent).unwrap_or_default()
@@ -187,20 +162,19 @@ pub(crate) struct Host {
     woken: Receiver<()>,
 }
 
-/// The settings of a node among voters 1 to `voters`.
-pub(crate) fn config(voters: u64) -> Config {
-    Config::new(ME, (1..=voters).map(NodeId::new), 0x5eed)
-        .election_timeout(ELECTION)
-        .heartbeat_interval(HEARTBEAT)
+/// The settings of a node among voters 1 to `voters`, who say something every [`HEARTBEAT`].
+pub(crate) fn settings(voters: u64) -> Settings {
+    let settings = Settings::new(ME).election_timeout(ELECTION).snapshots(SnapshotPolicy::NEVER);
+    (1..=voters).fold(settings, |settings, id| settings.peer(NodeId::new(id), ""))
 }
 
 impl Host {
-    pub(crate) fn start(config: Config, disk: &Disk, machine: &Machine) -> Self {
-        Self::try_start(config, disk, machine).unwrap()
+    pub(crate) fn start(settings: Settings, disk: &Disk, machine: &Machine) -> Self {
+        Self::try_start(&settings, disk, machine).unwrap()
     }
 
     pub(crate) fn try_start(
-        config: Config,
+        settings: &Settings,
         disk: &Disk,
         machine: &Machine,
     ) -> Result<Self, NodeError> {
@@ -212,16 +186,16 @@ impl Host {
             // The receivers may be gone when a test is over.
             notify: Arc::new(move || wake.lock().unwrap().send(()).unwrap_or_default()),
             send: Box::new(move |message| drop(send.send(message))),
-            observe: Box::new(move |notice| observe.send(notice).unwrap_or_default()),
+            observe: Box::new(move |notice| observe.send(notice.clone()).unwrap_or_default()),
         };
         let now = Instant::ORIGIN;
-        let (node, client) = Node::new(config, disk.clone(), machine.clone(), wiring, now)?;
+        let (node, client) = Node::new(settings, disk.storage(), machine.clone(), wiring, now)?;
         Ok(Self { node, client, now, sent, notices, woken })
     }
 
     /// A cluster of one that leads and has nothing to do.
-    pub(crate) fn alone(config: Config, disk: &Disk, machine: &Machine) -> Self {
-        let mut host = Self::start(config, disk, machine);
+    pub(crate) fn alone(settings: Settings, disk: &Disk, machine: &Machine) -> Self {
+        let mut host = Self::start(settings, disk, machine);
         host.now = host.now.plus(2 * ELECTION);
         host.turn_until(|host| {
             let status = host.status();
@@ -232,7 +206,12 @@ impl Host {
 
     /// The leader of three, thanks to a peer that says yes to everything until it falls silent.
     pub(crate) fn leader_of_three(disk: &Disk, machine: &Machine) -> Self {
-        let mut host = Self::start(config(3), disk, machine);
+        Self::leader_of(settings(3), disk, machine)
+    }
+
+    /// The same with settings of one's own.
+    pub(crate) fn leader_of(settings: Settings, disk: &Disk, machine: &Machine) -> Self {
+        let mut host = Self::start(settings, disk, machine);
         host.now = host.now.plus(2 * ELECTION);
         host.turn_until(|host| {
             host.peer_agrees();
@@ -243,7 +222,7 @@ impl Host {
     }
 
     pub(crate) fn turn(&mut self) -> Turn {
-        self.node.turn(self.now)
+        self.node.turn(|| self.now)
     }
 
     /// Turns, and says whether more is to do at once.
@@ -272,20 +251,28 @@ impl Host {
 
     /// Gives the node its turns until it stops by itself.
     pub(crate) fn turn_until_stopped(&mut self) -> Result<(), NodeError> {
+        self.turn_until_stopped_with(|_| ())
+    }
+
+    /// The same, and does something after each turn.
+    pub(crate) fn turn_until_stopped_with(
+        &mut self,
+        mut between: impl FnMut(&mut Self),
+    ) -> Result<(), NodeError> {
+        let give_up = RealInstant::now() + PATIENCE;
         loop {
-            match self.turn() {
-                Turn::Stopped(result) => return result,
-                Turn::Continue { more: true, .. } => {}
-                Turn::Continue { .. } => {
-                    self.woken.recv_timeout(PATIENCE).expect("the node stops");
-                }
+            if let Turn::Stopped(result) = self.turn() {
+                return result;
             }
+            assert!(RealInstant::now() < give_up, "the node does not stop: {:?}", self.node);
+            between(self);
+            let _ = self.woken.recv_timeout(Duration::from_millis(5));
         }
     }
 
-    /// Stops the node as an adapter would.
+    /// Stops the node at once, as an adapter would.
     pub(crate) fn stop(mut self) -> Threads {
-        self.client.stop();
+        self.client.kill();
         assert!(matches!(self.turn(), Turn::Stopped(Ok(()))));
         self.node.close()
     }
@@ -299,6 +286,15 @@ impl Host {
     pub(crate) fn read(&self, query: impl Into<Bytes>) -> Answer {
         let (answer, answered) = channel();
         self.client.read(query.into(), move |result| answer.send(result).unwrap_or_default());
+        answered
+    }
+
+    /// Asks for a snapshot.
+    pub(crate) fn snapshot(&self) -> Answer {
+        let (answer, answered) = channel();
+        self.client.snapshot(move |result| {
+            answer.send(result.map(|()| Bytes::new())).unwrap_or_default();
+        });
         answered
     }
 
@@ -331,7 +327,8 @@ impl Host {
                 Body::Append(append) => {
                     let last = append.prev.index.plus(append.entries.len() as u64);
                     let result = AppendResult::Accepted { last, durable: last };
-                    Body::AppendReply(AppendReply { sequence: append.sequence, result })
+                    let sequence = append.sequence;
+                    Body::AppendReply(AppendReply { sequence, result, needs_snapshot: None })
                 }
                 _ => continue,
             };

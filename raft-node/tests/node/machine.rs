@@ -2,7 +2,7 @@
 
 use raft_node::core::{Notice, RoleKind};
 
-use crate::host::{Disk, HEARTBEAT, Host, Machine, answer, config, is_open};
+use crate::host::{Disk, HEARTBEAT, Host, ME, Machine, answer, is_open, settings};
 
 #[test]
 fn a_slow_state_machine_delays_no_heartbeat() {
@@ -34,7 +34,7 @@ fn a_state_machine_that_keeps_its_state_is_given_every_command_once() {
     let disk = Disk::default();
     let machine = Machine { persistent: true, ..Machine::default() };
     for life in 0..3 {
-        let mut host = Host::alone(config(1), &disk, &machine);
+        let mut host = Host::alone(settings(1), &disk, &machine);
         for command in ["a", "b"] {
             let answered = host.propose(format!("{command}{life}"));
             host.turn_until(|_| !is_open(&answered));
@@ -49,7 +49,7 @@ fn a_state_machine_that_keeps_its_state_is_given_every_command_once() {
 #[test]
 fn a_read_sees_the_writes_that_were_committed_before_it() {
     let machine = Machine::default();
-    let mut host = Host::alone(config(1), &Disk::default(), &machine);
+    let mut host = Host::alone(settings(1), &Disk::default(), &machine);
     machine.gate.shut();
     let write = host.propose("a");
     host.turn_until(|host| host.status().commit == host.status().last);
@@ -69,18 +69,24 @@ fn a_read_sees_the_writes_that_were_committed_before_it() {
 #[test]
 fn observers_hear_the_term_at_the_start_and_every_change() {
     let disk = Disk::default();
-    let host = Host::alone(config(1), &disk, &Machine::default());
+    let host = Host::alone(settings(1), &disk, &Machine::default());
     let notices: Vec<Notice> = host.notices.try_iter().collect();
-    let role = |notice: &Notice| match notice {
-        Notice::Role { role, term } => Some((*role, term.get())),
-        Notice::Leader { .. } => None,
+    let leadership = |notice: &Notice| match notice {
+        Notice::Leadership { role, term, leader } => Some((*role, term.get(), leader.is_some())),
+        Notice::Membership(_) | Notice::SnapshotWanted => None,
     };
-    let roles: Vec<_> = notices.iter().filter_map(role).collect();
-    assert_eq!(roles, [(RoleKind::Follower, 0), (RoleKind::Candidate, 1), (RoleKind::Leader, 1)]);
-    assert!(matches!(notices.last(), Some(Notice::Leader { leader: Some(_), .. })));
+    let steps: Vec<_> = notices.iter().filter_map(leadership).collect();
+    assert_eq!(steps.first(), Some(&(RoleKind::Follower, 0, false)));
+    assert_eq!(steps.last(), Some(&(RoleKind::Leader, 1, true)));
+    assert!(steps.contains(&(RoleKind::Candidate, 1, false)), "{steps:?}");
+    let members = notices.iter().find_map(|notice| match notice {
+        Notice::Membership(members) => Some(members.voters().to_vec()),
+        _ => None,
+    });
+    assert_eq!(members.as_deref(), Some(&[ME][..]));
     host.stop().join();
 
-    let host = Host::start(config(1), &disk, &Machine::default());
+    let host = Host::start(settings(1), &disk, &Machine::default());
     let first = host.notices.try_iter().next();
-    assert_eq!(first.as_ref().and_then(role), Some((RoleKind::Follower, 1)));
+    assert_eq!(first.as_ref().and_then(leadership), Some((RoleKind::Follower, 1, false)));
 }

@@ -1,5 +1,5 @@
 //! The node without a runtime, driven by hand: its turns come when a test says so, and time stands
-//! still until a test moves it. Only the node's two threads run by themselves, and the tests hold
+//! still until a test moves it. Only the node's threads run by themselves, and the tests hold
 //! them with gates.
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -11,3 +11,5 @@ mod host;
 mod limits;
 mod machine;
 mod shutdown;
+mod snapshots;
+mod storage;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use raft_node::core::{NodeId, RoleKind};
-use raft_node::{FileLog, StoreError};
+use raft_node::{Storage, StoreError};
 use raft_tokio::{Node, NodeError, Settings};
 use tokio::runtime::Builder;
 use tokio::time;
 
 use crate::cluster::{
-    Counter, Disk, cluster, eventually, follower, in_agreement, in_time, is_leader, leader, places,
+    Counter, cluster, eventually, follower, in_agreement, in_time, is_leader, leader, places,
     propose, read,
 };
 use crate::common::free_address;
@@ -52,9 +52,10 @@ async fn a_cluster_that_was_stopped_comes_back_with_all_it_had() {
     for life in 0..2 {
         let mut nodes = Vec::new();
         for place in &places {
-            let log = FileLog::open(directory.path().join(place.settings.id().to_string()));
-            let node =
-                Node::start(place.settings.clone(), log.unwrap(), place.machine.clone()).await;
+            let storage = Storage::open(directory.path().join(place.settings.id().to_string()));
+            let start =
+                Node::start(place.settings.clone(), storage.unwrap(), place.machine.clone());
+            let node = start.await;
             nodes.push(node.unwrap());
         }
         for node in &nodes {
@@ -90,7 +91,8 @@ async fn watchers_see_a_leader_come_and_another_one_follow() {
 async fn an_address_that_is_taken_is_an_error_that_names_it() {
     let mut places = places(1, ELECTION);
     places[0].start().await;
-    let again = Node::start(places[0].settings.clone(), Disk::default(), Counter::default()).await;
+    let again =
+        Node::start(places[0].settings.clone(), Storage::in_memory(), Counter::default()).await;
     match again.unwrap_err() {
         NodeError::Listen { address, .. } => assert_eq!(address, places[0].address),
         other => panic!("{other:?}"),
@@ -100,8 +102,8 @@ async fn an_address_that_is_taken_is_an_error_that_names_it() {
 
 #[tokio::test]
 async fn a_node_without_an_address_does_not_start() {
-    let settings = Settings::new(NodeId::new(1)).peer(NodeId::new(2), free_address());
-    let refused = Node::start(settings, Disk::default(), Counter::default()).await;
+    let settings = Settings::new(NodeId::new(1));
+    let refused = Node::start(settings, Storage::in_memory(), Counter::default()).await;
     assert!(matches!(refused, Err(NodeError::NoAddress { id }) if id == NodeId::new(1)));
 }
 
@@ -110,9 +112,9 @@ async fn settings_that_make_no_sense_leave_the_port_free() {
     let address = free_address();
     let settings = Settings::new(NodeId::new(1)).peer(NodeId::new(1), address.clone());
     let senseless = settings.clone().election_timeout(Duration::ZERO);
-    let refused = Node::start(senseless, Disk::default(), Counter::default()).await;
+    let refused = Node::start(senseless, Storage::in_memory(), Counter::default()).await;
     assert!(matches!(refused, Err(NodeError::Config(_))));
-    let node = Node::start(settings, Disk::default(), Counter::default()).await.unwrap();
+    let node = Node::start(settings, Storage::in_memory(), Counter::default()).await.unwrap();
     node.shutdown().await.unwrap();
 }
 
@@ -120,12 +122,12 @@ async fn settings_that_make_no_sense_leave_the_port_free() {
 async fn a_data_directory_has_one_node_at_a_time() {
     let directory = tempfile::tempdir().unwrap();
     let place = places(1, ELECTION).remove(0);
-    let log = FileLog::open(directory.path()).unwrap();
-    let node = Node::start(place.settings, log, Counter::default()).await.unwrap();
+    let storage = Storage::open(directory.path()).unwrap();
+    let node = Node::start(place.settings, storage, Counter::default()).await.unwrap();
     propose(&node.handle()).await;
-    assert!(matches!(FileLog::open(directory.path()), Err(StoreError::InUse { .. })));
+    assert!(matches!(Storage::open(directory.path()), Err(StoreError::InUse { .. })));
     node.shutdown().await.unwrap();
-    FileLog::open(directory.path()).unwrap();
+    Storage::open(directory.path()).unwrap();
 }
 
 /// Runs on a runtime of its own, whose one thread sleeps for as long as nothing happens.

@@ -1,6 +1,7 @@
 //! Nodes on one machine, with disks and state machines that can be slowed down.
 
 use std::future::Future;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -8,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use raft_node::core::{Entries, LogIndex, NodeId, RoleKind, Status, StoredLog, Write};
-use raft_node::{LogStore, MemoryLog, RequestError, StateMachine, StoreError};
+use raft_node::{
+    FrozenState, LogStore, MemoryLog, MemorySnapshots, RequestError, StateMachine, Storage,
+    StoreError,
+};
 use raft_tokio::{Handle, Node, Settings};
 use tokio::time;
 
@@ -73,6 +77,14 @@ impl LogStore for Disk {
     ) -> Result<Entries, StoreError> {
         self.log.load(from, through, max_bytes)
     }
+
+    fn metadata(&mut self) -> Result<Bytes, StoreError> {
+        self.log.metadata()
+    }
+
+    fn set_metadata(&mut self, metadata: &[u8]) -> Result<(), StoreError> {
+        self.log.set_metadata(metadata)
+    }
 }
 
 /// Counts commands, and answers with the count.
@@ -80,6 +92,10 @@ impl LogStore for Disk {
 pub(crate) struct Counter {
     count: u64,
     pub(crate) slowness: Slowness,
+    /// So many bytes follow the count in a snapshot.
+    pub(crate) padding: usize,
+    /// How often it was restored, in all its lives.
+    pub(crate) restores: Arc<AtomicU64>,
 }
 
 impl StateMachine for Counter {
@@ -93,6 +109,30 @@ impl StateMachine for Counter {
     fn query(&self, _: Bytes) -> Bytes {
         self.count.to_string().into()
     }
+
+    fn snapshot(&self) -> FrozenState {
+        let (count, padding) = (self.count, self.padding);
+        Box::new(move |to| {
+            to.write_all(&count.to_le_bytes())?;
+            to.write_all(&padding_of(padding))
+        })
+    }
+
+    fn restore(&mut self, _: LogIndex, state: &mut dyn Read) -> io::Result<()> {
+        let mut count = [0; 8];
+        state.read_exact(&mut count)?;
+        self.count = u64::from_le_bytes(count);
+        let mut padding = Vec::new();
+        state.read_to_end(&mut padding)?;
+        assert_eq!(padding, padding_of(self.padding));
+        self.restores.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Bytes of which no two pieces are alike.
+fn padding_of(size: usize) -> Vec<u8> {
+    (0..size as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
 }
 
 pub(crate) fn number(answer: &Bytes) -> u64 {
@@ -104,20 +144,56 @@ pub(crate) struct Place {
     pub(crate) settings: Settings,
     pub(crate) address: String,
     pub(crate) disk: Disk,
+    pub(crate) snapshots: MemorySnapshots,
     pub(crate) machine: Counter,
     pub(crate) node: Option<Node>,
 }
 
 impl Place {
     pub(crate) async fn start(&mut self) {
-        let (disk, machine) = (self.disk.clone(), self.machine.clone());
-        let node = Node::start(self.settings.clone(), disk, machine).await;
-        self.node = Some(node.unwrap());
+        let start = Node::start(self.settings.clone(), self.storage(), self.machine.clone());
+        self.node = Some(start.await.unwrap());
+    }
+
+    /// What the node kept of its earlier lives.
+    pub(crate) fn storage(&self) -> Storage {
+        Storage::new(self.disk.clone(), self.snapshots.clone())
     }
 
     pub(crate) async fn stop(&mut self) {
         let node = self.node.take().unwrap();
         in_time("a shutdown", node.shutdown()).await.unwrap();
+    }
+
+    pub(crate) async fn kill(&mut self) {
+        let node = self.node.take().unwrap();
+        in_time("an end", node.kill()).await.unwrap();
+    }
+
+    /// Loses everything that the node has kept.
+    pub(crate) fn wipe(&mut self) {
+        self.disk = Disk::default();
+        self.snapshots = MemorySnapshots::new();
+    }
+
+    /// The place of a node that is to be added to a running cluster.
+    pub(crate) fn newcomer(id: u64, election_timeout: Duration) -> Self {
+        let address = free_address();
+        let settings = Settings::new(NodeId::new(id))
+            .election_timeout(election_timeout)
+            .listen(address.clone());
+        Self::of(settings, address)
+    }
+
+    fn of(settings: Settings, address: String) -> Self {
+        Self {
+            settings,
+            address,
+            disk: Disk::default(),
+            snapshots: MemorySnapshots::new(),
+            machine: Counter::default(),
+            node: None,
+        }
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -138,13 +214,7 @@ pub(crate) fn places(size: u64, election_timeout: Duration) -> Vec<Place> {
         let settings = (1..).zip(&addresses).fold(settings, |settings, (id, address)| {
             settings.peer(NodeId::new(id), address.clone())
         });
-        Place {
-            settings,
-            address: addresses[own].clone(),
-            disk: Disk::default(),
-            machine: Counter::default(),
-            node: None,
-        }
+        Place::of(settings, addresses[own].clone())
     };
     (0..addresses.len()).map(place).collect()
 }

@@ -14,29 +14,32 @@ use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::cluster::{cluster, follower, in_agreement, leader, places, propose, read, reign};
+use crate::cluster::{
+    cluster, follower, in_agreement, in_time, leader, places, propose, read, reign,
+};
 use crate::peers::Mute;
 
 const ELECTION: Duration = Duration::from_secs(1);
 const WINDOW: Duration = Duration::from_millis(500);
 
 /// Clients that never stop asking, and the number of answers that they got.
-struct Clients {
+pub(crate) struct Clients {
     done: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
     tasks: JoinSet<()>,
 }
 
 impl Clients {
-    fn start<F>(count: usize, handles: &[Handle], ask: fn(Handle) -> F) -> Self
+    pub(crate) fn start<F>(count: usize, handles: &[Handle], ask: fn(Handle) -> F) -> Self
     where
         F: Future<Output = Result<bytes::Bytes, RequestError>> + Send + 'static,
     {
-        let done = Arc::new(AtomicU64::new(0));
+        let (done, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let mut tasks = JoinSet::new();
         for handle in handles.iter().cycle().take(count) {
-            let (handle, done) = (handle.clone(), done.clone());
+            let (handle, done, over) = (handle.clone(), done.clone(), over.clone());
             tasks.spawn(async move {
-                loop {
+                while !over.load(Ordering::Relaxed) {
                     match ask(handle.clone()).await {
                         Ok(_) => drop(done.fetch_add(1, Ordering::Relaxed)),
                         Err(_) => time::sleep(Duration::from_millis(10)).await,
@@ -44,11 +47,11 @@ impl Clients {
                 }
             });
         }
-        Self { done, tasks }
+        Self { done, over, tasks }
     }
 
     /// Watches them for a while: there are answers in every window.
-    async fn never_stop(&self, windows: u32, when: &str) {
+    pub(crate) async fn never_stop(&self, windows: u32, when: &str) {
         for window in 0..windows {
             let before = self.done.load(Ordering::Relaxed);
             time::sleep(WINDOW).await;
@@ -57,8 +60,10 @@ impl Clients {
         }
     }
 
-    async fn stop(mut self) {
-        self.tasks.shutdown().await;
+    /// Waits for the answers that are still to come.
+    pub(crate) async fn stop(self) {
+        self.over.store(true, Ordering::Relaxed);
+        in_time("the last answers", self.tasks.join_all()).await;
     }
 }
 
@@ -87,7 +92,7 @@ async fn a_stopped_follower_does_not_stop_the_others() {
     places[stopped].stop().await;
     clients.never_stop(3, "without a follower").await;
     for greets in [false, true] {
-        let mute = Mute::start(&places[stopped].address, greets).await;
+        let mute = Mute::start(&places[stopped], greets).await;
         clients.never_stop(4, "with a mute follower").await;
         mute.stop().await;
     }
@@ -112,7 +117,8 @@ fn a_flood_of_proposals_on_one_thread_deposes_nobody() {
             thread::spawn(move || {
                 let runtime = Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async move {
-                    let start = Node::start(place.settings, place.disk, place.machine);
+                    let storage = place.storage();
+                    let start = Node::start(place.settings, storage, place.machine);
                     let node = start.await.unwrap();
                     started.send(node.handle()).unwrap();
                     while !over.load(Ordering::Relaxed) {

@@ -9,5 +9,7 @@ mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod load;
+mod membership;
 mod peers;
+mod snapshots;
 mod stop;

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_node::core::{Body, Message, NodeId, Term};
-use raft_node::{ClusterId, Greeting, LinkError, Outbound, Outgoing, PeerQueue};
+use raft_node::core::{Body, Instant, Message, NodeId, Term};
+use raft_node::{
+    ClusterId, Inbound, LinkError, Outbound, Outgoing, PeerQueue, Peers, Received, Settings,
+    Storage, Wiring,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{self, JoinHandle};
 
-use crate::cluster::{cluster, eventually, in_time, places, propose, read, reign};
+use crate::cluster::{Counter, Place, cluster, eventually, in_time, places, propose, read, reign};
 
 const ELECTION: Duration = Duration::from_secs(1);
 
@@ -19,15 +22,17 @@ const ELECTION: Duration = Duration::from_secs(1);
 pub(crate) struct Mute(JoinHandle<()>);
 
 impl Mute {
-    /// Answers the hello if it `greets`, and otherwise not even that.
-    pub(crate) async fn start(address: &str, greets: bool) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+    /// Takes the place of a node that is down. Answers the hello if it `greets`, and otherwise not
+    /// even that.
+    pub(crate) async fn start(place: &Place, greets: bool) -> Self {
+        let listener = TcpListener::bind(&place.address).await.unwrap();
+        let welcome = welcome(place, NodeId::new(99));
         Self(task::spawn(async move {
             let mut kept = Vec::new();
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 if greets {
-                    stream.write_all(&welcome()).await.unwrap();
+                    stream.write_all(&welcome).await.unwrap();
                 }
                 kept.push(stream);
             }
@@ -40,17 +45,32 @@ impl Mute {
     }
 }
 
-fn greeting(from: u64, to: u64) -> Greeting {
-    Greeting { cluster: ClusterId::default(), from: NodeId::new(from), to: NodeId::new(to) }
+/// The links of a node with these settings and this storage; it never gets a turn.
+fn links(settings: &Settings, storage: Storage) -> Peers {
+    let wiring =
+        Wiring { notify: Arc::new(|| ()), send: Box::new(|_| ()), observe: Box::new(|_| ()) };
+    let node = raft_node::Node::new(settings, storage, Counter::default(), wiring, Instant::ORIGIN);
+    node.unwrap().0.peers().clone()
 }
 
-/// What a listener answers to a dialler that it knows.
-fn welcome() -> Bytes {
-    let (me, peer) = (NodeId::new(1), NodeId::new(2));
-    let mut inbound = raft_node::Inbound::new(ClusterId::default(), me, vec![peer], 1024);
-    inbound.buffer().extend_from_slice(&Outgoing::new(greeting(2, 1)).hello());
+/// Dials in the name of a node, with its storage.
+pub(crate) fn in_the_name_of(place: &Place, to: u64) -> Outgoing {
+    Outgoing::new(links(&place.settings, place.storage()), NodeId::new(to))
+}
+
+/// Dials in the name of a node that nobody knows.
+fn stranger(settings: Settings, to: u64) -> Outgoing {
+    Outgoing::new(links(&settings, Storage::in_memory()), NodeId::new(to))
+}
+
+/// What a node answers to a dialler that is welcome, whoever that is.
+fn welcome(place: &Place, guest: NodeId) -> Bytes {
+    let to = place.settings.id();
+    let hello = stranger(Settings::new(guest), to.get()).hello();
+    let mut inbound = Inbound::new(links(&place.settings, place.storage()), 1024);
+    inbound.buffer().extend_from_slice(&hello);
     match inbound.receive() {
-        Ok(Some(raft_node::Received::Welcome(answer))) => answer,
+        Ok(Some(Received::Welcome(answer))) => answer,
         other => panic!("{other:?}"),
     }
 }
@@ -58,7 +78,7 @@ fn welcome() -> Bytes {
 /// A message as it goes over a link.
 fn framed(message: &Message) -> Bytes {
     let queue = Arc::new(PeerQueue::new(1 << 20, Arc::new(|| ())));
-    let mut outbound = Outbound::default();
+    let outbound = Outbound::default();
     outbound.add(message.to, queue.clone());
     outbound.send(message);
     queue.take()
@@ -74,19 +94,19 @@ fn heartbeat_answer(from: u64) -> Message {
 }
 
 /// Waits for the other side to close; a reset is as good. Returns what it had said.
-async fn closed(mut stream: TcpStream) -> Vec<u8> {
+pub(crate) async fn closed(mut stream: TcpStream) -> Vec<u8> {
     let mut said = Vec::new();
     let _ = in_time("the other side closes", stream.read_to_end(&mut said)).await;
     said
 }
 
-async fn welcomed(stream: &mut TcpStream) {
-    let mut answer = vec![0; welcome().len()];
+async fn welcomed(stream: &mut TcpStream, welcome: &[u8]) {
+    let mut answer = vec![0; welcome.len()];
     in_time("a welcome", stream.read_exact(&mut answer)).await.unwrap();
-    assert_eq!(answer, welcome());
+    assert_eq!(answer, welcome);
 }
 
-async fn say(address: &str, words: &[u8]) -> TcpStream {
+pub(crate) async fn say(address: &str, words: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(words).await.unwrap();
     stream
@@ -103,7 +123,7 @@ async fn strangers_are_cut_off_and_nobody_else_notices() {
     let places = cluster(3, ELECTION).await;
     let before = reign(&places).await;
     let address = &places[0].address;
-    let hello = Outgoing::new(greeting(2, 1)).hello();
+    let hello = in_the_name_of(&places[1], 1).hello();
 
     // Half a hello waits for the rest, up to a limit.
     let half = say(address, &hello[..hello.len() / 2]).await;
@@ -112,15 +132,14 @@ async fn strangers_are_cut_off_and_nobody_else_notices() {
     assert!(closed(garbage).await.is_empty());
     assert!(closed(say(address, &giant()).await).await.is_empty());
 
-    let elsewhere = Greeting { cluster: ClusterId::new(7), ..greeting(2, 1) };
+    let elsewhere = places[1].settings.clone().cluster(ClusterId::new(7));
     let refusals = [
-        (elsewhere, LinkError::OtherCluster),
-        (greeting(9, 1), LinkError::NotAMember),
-        (greeting(2, 3), LinkError::WrongNode),
-        (greeting(1, 1), LinkError::WrongNode),
+        (stranger(elsewhere, 1), LinkError::OtherCluster),
+        (stranger(places[1].settings.clone(), 1), LinkError::OtherStorage),
+        (in_the_name_of(&places[1], 3), LinkError::WrongNode),
+        (in_the_name_of(&places[0], 1), LinkError::WrongNode),
     ];
-    for (greeting, why) in refusals {
-        let mut link = Outgoing::new(greeting);
+    for (mut link, why) in refusals {
         let answer = closed(say(address, &link.hello()).await).await;
         assert_eq!(link.receive(&answer), Err(why));
     }
@@ -135,7 +154,8 @@ async fn strangers_are_cut_off_and_nobody_else_notices() {
 async fn a_peer_that_talks_nonsense_after_its_hello_is_cut_off() {
     let places = cluster(3, ELECTION).await;
     let before = reign(&places).await;
-    let hello = Outgoing::new(greeting(2, 1)).hello();
+    let hello = in_the_name_of(&places[1], 1).hello();
+    let welcome = welcome(&places[0], NodeId::new(99));
     let mut damaged = framed(&heartbeat_answer(2)).to_vec();
     *damaged.last_mut().unwrap() ^= 1;
     let nonsense = [
@@ -148,7 +168,7 @@ async fn a_peer_that_talks_nonsense_after_its_hello_is_cut_off() {
     ];
     for words in nonsense {
         let stream = say(&places[0].address, &[&hello[..], &words].concat()).await;
-        assert_eq!(closed(stream).await, welcome());
+        assert_eq!(closed(stream).await, welcome);
         // The real peer has to dial again, so a proposal might be lost with the old link; the
         // question of a read is repeated.
         read(&places[0].handle()).await;
@@ -163,11 +183,12 @@ async fn a_new_connection_of_a_peer_takes_the_place_of_the_old_one() {
     // The other node is never started, so nobody else dials in its name.
     let mut places = places(2, ELECTION);
     places[0].start().await;
-    let hello = Outgoing::new(greeting(2, 1)).hello();
+    let hello = in_the_name_of(&places[1], 1).hello();
+    let welcome = welcome(&places[0], NodeId::new(99));
     let mut old = say(&places[0].address, &hello).await;
-    welcomed(&mut old).await;
+    welcomed(&mut old, &welcome).await;
     let mut new = say(&places[0].address, &hello).await;
-    welcomed(&mut new).await;
+    welcomed(&mut new, &welcome).await;
     assert!(closed(old).await.is_empty());
     // What comes over the new one is heard.
     let term = Term::new(7).unwrap();

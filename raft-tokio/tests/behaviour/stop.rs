@@ -1,13 +1,16 @@
 //! How a node ends, and what becomes of those who wait for it.
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use raft_node::Storage;
 use raft_tokio::{Node, NodeError, RequestError};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::cluster::{Counter, Disk, cluster, eventually, in_time, leader, places, propose, read};
+use crate::cluster::{Counter, Place, cluster, eventually, in_time, leader, places, propose, read};
+
+use crate::load::Clients;
 
 const ELECTION: Duration = Duration::from_secs(1);
 
@@ -58,7 +61,7 @@ async fn a_node_that_is_dropped_stops() {
 #[tokio::test]
 async fn whoever_waits_for_the_end_learns_why_a_node_stopped() {
     let place = places(1, ELECTION).remove(0);
-    let start = Node::start(place.settings, Disk::default(), Counter::default());
+    let start = Node::start(place.settings, Storage::in_memory(), Counter::default());
     let mut node = start.await.unwrap();
     let handle = node.handle();
     propose(&handle).await;
@@ -99,4 +102,49 @@ async fn futures_that_are_dropped_do_no_harm() {
     for place in &mut places {
         place.stop().await;
     }
+}
+
+/// How long the others take, from now on, to know another leader than the one of `term`.
+async fn until_another_leads(others: Vec<raft_tokio::Handle>, term: u64) -> Duration {
+    let begin = Instant::now();
+    for handle in others {
+        let mut watched = handle.watch();
+        let other = |now: &raft_tokio::Leadership| now.term.get() > term && now.leader.is_some();
+        in_time("another leader", watched.wait_for(other)).await.unwrap();
+    }
+    begin.elapsed()
+}
+
+fn others(places: &[Place], leader: usize) -> Vec<raft_tokio::Handle> {
+    let others = places.iter().enumerate().filter(|(nth, _)| *nth != leader);
+    others.map(|(_, place)| place.handle()).collect()
+}
+
+/// After a crash the others wait for an election timeout at least; after a shutdown they do not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_shut_down_under_load_hands_over() {
+    let mut places = cluster(3, ELECTION).await;
+    let handles: Vec<_> = places.iter().map(Place::handle).collect();
+    let clients =
+        Clients::start(50, &handles, |handle| async move { handle.propose("count").await });
+
+    let first = leader(&places).await;
+    let term = places[first].status().await.term.get();
+    let crash = tokio::spawn(until_another_leads(others(&places, first), term));
+    places[first].kill().await;
+    let after_crash = crash.await.unwrap();
+    places[first].start().await;
+
+    let second = leader(&places).await;
+    let term = places[second].status().await.term.get();
+    let shutdown = tokio::spawn(until_another_leads(others(&places, second), term));
+    places[second].stop().await;
+    let after_shutdown = shutdown.await.unwrap();
+    assert!(
+        after_shutdown < after_crash,
+        "{after_shutdown:?} after a shutdown, {after_crash:?} after a crash"
+    );
+    clients.stop().await;
+    places[second].start().await;
+    crate::cluster::in_agreement(&places).await;
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Action, COMMANDS, CommandError, Outcome, exactly, excerpt};
+use super::{Action, COMMANDS, CommandError, Outcome, exactly, excerpt, subcommand};
 use crate::limits::{MAX_REQUEST, MAX_VALUE};
 use crate::resp::{Response, Version};
 use crate::store::{Glob, parse_integer};
@@ -167,11 +167,4 @@ pub(super) fn info(_: &mut Session, arguments: Vec<Bytes>) -> Outcome {
 
 pub(super) fn quit(_: &mut Session, _: Vec<Bytes>) -> Outcome {
     Ok(Action::Quit)
-}
-
-/// The first argument in lower case, and the others.
-fn subcommand(arguments: Vec<Bytes>) -> (String, Vec<Bytes>) {
-    let mut arguments = arguments.into_iter();
-    let name = arguments.next().unwrap_or_default();
-    (excerpt(&name, 32).to_ascii_lowercase(), arguments.collect())
 }

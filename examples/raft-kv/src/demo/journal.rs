@@ -1,5 +1,7 @@
 //! What the clients remember of their writes.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,10 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 
 use super::DemoError;
+use crate::store::{self, Condition, SetAnswer};
+
+/// A minute: longer than any client waits for an answer.
+const LONGEST_MICROS: u64 = 60_000_000;
 
 /// One write. Its key and its value belong to no other write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +31,23 @@ impl Write {
     pub(super) fn value(self) -> Bytes {
         format!("write {} of client {}", self.sequence, self.client).into()
     }
+
+    /// What goes into the log: the write, and one more on the counter of its client, which tells
+    /// whether it was applied once.
+    pub(super) fn command(self) -> Bytes {
+        let set = store::Write::Set {
+            key: self.key(),
+            value: self.value(),
+            condition: Condition::Always,
+            answer: SetAnswer::Outcome,
+        };
+        store::encode(&[set, store::Write::Add { key: counter(self.client), by: 1 }])
+    }
+}
+
+/// The key under which the writes of a client are counted.
+pub(super) fn counter(client: u32) -> Bytes {
+    format!("demo:{client}:count").into()
 }
 
 /// The memory of all clients, shared by them.
@@ -37,6 +60,8 @@ struct Pages {
     acknowledged: Vec<Acknowledged>,
     refused: u64,
     uncertain: u64,
+    /// Writes of each client that never had an answer.
+    doubts: BTreeMap<u32, u64>,
     killed: Option<Instant>,
     failover: Option<Duration>,
 }
@@ -56,6 +81,7 @@ impl Journal {
             acknowledged: Vec::new(),
             refused: 0,
             uncertain: 0,
+            doubts: BTreeMap::new(),
             killed: None,
             failover: None,
         })))
@@ -72,14 +98,19 @@ impl Journal {
         self.pages().acknowledged.push(Acknowledged { write, begun, done });
     }
 
-    /// The cluster has said that a write was not made.
+    /// The cluster has said that a write was not made. It is tried again.
     pub(super) fn refuse(&self) {
         self.pages().refused += 1;
     }
 
-    /// Nobody knows whether a write was made.
-    pub(super) fn doubt(&self) {
+    /// Nobody knows whether a write was made. It is tried again.
+    pub(super) fn wonder(&self) {
         self.pages().uncertain += 1;
+    }
+
+    /// A client gives up. Its last write may have been made or not.
+    pub(super) fn doubt(&self, client: u32) {
+        *self.pages().doubts.entry(client).or_default() += 1;
     }
 
     /// How many writes have been acknowledged.
@@ -101,15 +132,26 @@ impl Journal {
     }
 
     /// Ends the account.
-    pub(super) fn summarise(&self) -> Result<Account, DemoError> {
+    pub(super) fn summarise(&self, clients: u32) -> Result<Account, DemoError> {
         let pages = self.pages();
-        let mut latencies = Histogram::new(3).map_err(DemoError::Histogram)?;
+        let mut least = BTreeMap::new();
+        for one in &pages.acknowledged {
+            *least.entry(one.write.client).or_default() += 1;
+        }
+        let of = |counts: &BTreeMap<u32, u64>, client| counts.get(&client).copied().unwrap_or(0);
+        let counts = (0..clients).map(|client| {
+            let least = of(&least, client);
+            least..=least + of(&pages.doubts, client)
+        });
+        let mut latencies =
+            Histogram::new_with_max(LONGEST_MICROS, 3).map_err(DemoError::Histogram)?;
         for one in &pages.acknowledged {
             let micros = (one.done - one.begun).as_micros();
             latencies.saturating_record(u64::try_from(micros).unwrap_or(u64::MAX));
         }
         Ok(Account {
             writes: pages.acknowledged.iter().map(|one| one.write).collect(),
+            counts: counts.collect(),
             duration: pages.started.elapsed(),
             refused: pages.refused,
             uncertain: pages.uncertain,
@@ -139,6 +181,8 @@ fn longest_wait(acknowledged: &[Acknowledged], since: Instant) -> Duration {
 pub(super) struct Account {
     /// The acknowledged ones.
     pub(super) writes: Vec<Write>,
+    /// How many writes of each client were applied, if nothing was lost or repeated.
+    pub(super) counts: Vec<RangeInclusive<u64>>,
     pub(super) duration: Duration,
     pub(super) refused: u64,
     pub(super) uncertain: u64,

@@ -8,6 +8,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tokio::time::sleep;
 
 use super::journal::{Account, Journal};
+use super::verify::Verdict;
 
 /// How often the progress bar moves.
 const FRAME: Duration = Duration::from_millis(100);
@@ -36,6 +37,11 @@ impl Screen {
         });
     }
 
+    /// Prints what happens while the clients write, and when.
+    pub(super) fn step(&self, since: Instant, what: &str) {
+        self.say(&format!("  {:>5.1} s  {what}", since.elapsed().as_secs_f64()));
+    }
+
     /// Moves the bar, for as long as it is awaited.
     pub(super) async fn animate(&self, journal: &Journal) -> Infallible {
         let started = Instant::now();
@@ -53,21 +59,22 @@ impl Screen {
     }
 
     /// Prints what came of it all.
-    pub(super) fn summary(&self, account: &Account, lost: usize) {
+    pub(super) fn summary(&self, account: &Account, verdict: &Verdict) {
         let count = |number| HumanCount(number).to_string();
         let millis = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1000.0);
         let waited = |time: Option<Duration>| time.map_or("none".to_owned(), millis);
         self.say("");
         for (name, value) in [
             ("writes acknowledged", count(account.acknowledged())),
-            ("writes refused", count(account.refused)),
-            ("writes of unknown outcome", count(account.uncertain)),
+            ("tries refused", count(account.refused)),
+            ("tries of unknown outcome", count(account.uncertain)),
             ("rate", format!("{:.0} writes/s", account.rate())),
             ("latency p50", millis(account.latency(50.0))),
             ("latency p99", millis(account.latency(99.0))),
             ("failover time", waited(account.failover)),
             ("longest wait of a client", waited(account.longest_wait)),
-            ("acknowledged writes lost", count(lost as u64)),
+            ("acknowledged writes lost", count(verdict.lost as u64)),
+            ("writes applied twice", count(verdict.repeated)),
         ] {
             self.say(&format!("  {name:<26}{value:>16}"));
         }

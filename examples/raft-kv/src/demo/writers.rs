@@ -4,17 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use raft_node::Clock;
+use raft_node::session::{self, Session};
 use redis_protocol::resp2::types::BytesFrame;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::cluster::Address;
 use super::journal::{Journal, Write};
 use crate::client::Client;
+use crate::local::{Address, PATIENCE};
+use crate::store::{self, Reply};
 
 /// How long a client waits for a connection or an answer. The servers answer sooner, if only with
 /// an error.
-const PATIENCE: Duration = Duration::from_secs(6);
+const ANSWER: Duration = Duration::from_secs(6);
 
 /// The pause before the next node is tried when one can't be reached.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -23,18 +28,26 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct Writers {
     clients: JoinSet<()>,
     stop: Arc<AtomicBool>,
+    nodes: watch::Sender<Vec<String>>,
 }
 
 impl Writers {
     /// Starts so many clients, spread over the nodes.
     pub(super) fn start(count: u32, nodes: &[Address], journal: &Journal) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let (sender, nodes) = watch::channel(addresses(nodes));
         let mut clients = JoinSet::new();
         for client in 0..count {
-            let nodes = nodes.iter().map(|node| node.client.clone()).collect();
-            clients.spawn(write(client, nodes, journal.clone(), stop.clone()));
+            let way = Way { nodes: nodes.clone(), next: client as usize, connection: None };
+            let writer = Writer { client, way, journal: journal.clone(), stop: stop.clone() };
+            clients.spawn(writer.run());
         }
-        Self { clients, stop }
+        Self { clients, stop, nodes: sender }
+    }
+
+    /// From now on these are the nodes. Clients notice when one fails them.
+    pub(super) fn tell(&self, nodes: &[Address]) {
+        self.nodes.send_replace(addresses(nodes));
     }
 
     /// Lets each client end its write, and ends them all.
@@ -44,34 +57,94 @@ impl Writers {
     }
 }
 
-/// One client. Whatever becomes of a write, its key is not used again: a write whose outcome is
-/// unknown may still be made, and a second one under the same key could not be told from it.
-async fn write(client: u32, nodes: Vec<String>, journal: Journal, stop: Arc<AtomicBool>) {
-    // Endless, so that there is always a next node.
-    let mut targets = nodes.iter().cycle().skip(client as usize);
-    let mut sequence = 0;
-    while let Some(node) = targets.next()
-        && !stop.load(Ordering::Relaxed)
-    {
-        let Ok(mut connection) = Client::connect(node, PATIENCE).await else {
-            sleep(PAUSE).await;
-            continue;
-        };
-        while !stop.load(Ordering::Relaxed) {
-            sequence += 1;
-            let write = Write { client, sequence };
+fn addresses(nodes: &[Address]) -> Vec<String> {
+    nodes.iter().map(|node| node.client.clone()).collect()
+}
+
+/// One client. Each of its writes is tried until there is an answer, at one node after the other.
+/// That is safe because of its session: however often a write arrives, it is applied once.
+struct Writer {
+    client: u32,
+    way: Way,
+    journal: Journal,
+    stop: Arc<AtomicBool>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        let clock = Clock::start();
+        let Some(opened) = self.insist(session::open()).await else { return };
+        let Ok(mut session) = Session::new(opened, clock.now()) else { return };
+        for sequence in 1.. {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let write = Write { client: self.client, sequence };
             let begun = Instant::now();
-            match connection.call(vec!["SET".into(), write.key(), write.value()]).await {
-                Ok(BytesFrame::SimpleString(ok)) if ok == "OK" => journal.acknowledge(write, begun),
-                Ok(BytesFrame::Error(text)) if !text.starts_with("UNKNOWN") => {
-                    journal.refuse();
-                    break;
+            let Ok(request) = session.command(&write.command(), clock.now()) else { return };
+            let answer = self.insist(request.envelope()).await;
+            let answer = answer.and_then(|answer| session.answered(&request, answer).ok());
+            match answer.and_then(|answer| store::decode::<Reply>(&answer)) {
+                Some(replies) if replies.first() == Some(&Reply::Ok) => {
+                    self.journal.acknowledge(write, begun);
                 }
-                _ => {
-                    journal.doubt();
-                    break;
-                }
+                // Without a session nothing can be promised any more.
+                _ => return self.journal.doubt(self.client),
             }
         }
+    }
+
+    /// Proposes until there is an answer. Nothing if there is none for very long.
+    async fn insist(&mut self, envelope: Bytes) -> Option<Bytes> {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            match self.way.propose(envelope.clone()).await {
+                Ok(answer) => return Some(answer),
+                Err(Miss::NotSent) => sleep(PAUSE).await,
+                Err(Miss::Refused) => self.journal.refuse(),
+                Err(Miss::Unknown) => self.journal.wonder(),
+            }
+        }
+        None
+    }
+}
+
+/// A try that brought no answer.
+enum Miss {
+    NotSent,
+    Refused,
+    Unknown,
+}
+
+/// The way to the cluster: a connection to one of its nodes.
+struct Way {
+    nodes: watch::Receiver<Vec<String>>,
+    next: usize,
+    connection: Option<Client>,
+}
+
+impl Way {
+    async fn propose(&mut self, envelope: Bytes) -> Result<Bytes, Miss> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await.ok_or(Miss::NotSent)?,
+        };
+        match connection.call(vec!["RAFT.PROPOSE".into(), envelope]).await {
+            Ok(BytesFrame::BulkString(answer)) => {
+                self.connection = Some(connection);
+                Ok(answer)
+            }
+            Ok(BytesFrame::Error(text)) if !text.starts_with("UNKNOWN") => Err(Miss::Refused),
+            _ => Err(Miss::Unknown),
+        }
+    }
+
+    async fn connect(&mut self) -> Option<Client> {
+        let node = {
+            let nodes = self.nodes.borrow();
+            nodes.get(self.next.checked_rem(nodes.len())?)?.clone()
+        };
+        self.next = self.next.wrapping_add(1);
+        Client::connect(&node, ANSWER).await.ok()
     }
 }

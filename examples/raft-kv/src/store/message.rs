@@ -144,8 +144,8 @@ pub enum Failure {
     Undecodable,
 }
 
-/// Encodes a list of writes, reads or replies.
-pub(crate) fn encode<T: Serialize>(list: &[T]) -> Bytes {
+/// Encodes a list of writes, reads or replies. The first of these is a command of a session.
+pub fn encode<T: Serialize>(list: &[T]) -> Bytes {
     // Encoding into memory can't fail for these types. Should it ever, the empty bytes are no list,
     // and the other side answers with `Failure::Undecodable`.
     postcard::to_stdvec(list).unwrap_or_default().into()

@@ -5,12 +5,11 @@
 //! all keys before it have been returned. A key never moves, so one that exists from the first step
 //! to the last is returned exactly once, whatever is written between the steps.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::{Failure, Glob, Reply};
+use super::{Entries, Failure, Glob, Reply};
 use crate::limits::{MAX_ANSWER, MAX_SCAN_COUNT};
 
 /// Where a key is in the order of all keys.
@@ -27,10 +26,14 @@ impl Place {
     pub(super) fn of(key: Bytes) -> Self {
         Self { position: u64::from(crc32fast::hash(&key)) + 1, key }
     }
+
+    pub(super) const fn key(&self) -> &Bytes {
+        &self.key
+    }
 }
 
 /// All keys that match.
-pub(super) fn keys(entries: &BTreeMap<Place, Bytes>, pattern: &[u8]) -> Reply {
+pub(super) fn keys(entries: &Entries, pattern: &[u8]) -> Reply {
     let glob = Glob::new(pattern);
     let mut size = 0_usize;
     let mut keys = Vec::new();
@@ -46,12 +49,7 @@ pub(super) fn keys(entries: &BTreeMap<Place, Bytes>, pattern: &[u8]) -> Reply {
 
 /// The matching ones of about `count` keys from `cursor` on. All keys of one position come in the
 /// same step, because a cursor can't point between them.
-pub(super) fn step(
-    entries: &BTreeMap<Place, Bytes>,
-    cursor: u64,
-    pattern: Option<&[u8]>,
-    count: u64,
-) -> Reply {
+pub(super) fn step(entries: &Entries, cursor: u64, pattern: Option<&[u8]>, count: u64) -> Reply {
     let glob = pattern.map(Glob::new);
     let count = count.clamp(1, MAX_SCAN_COUNT);
     let start = Place { position: cursor, key: Bytes::new() };

@@ -28,6 +28,18 @@ fn get(store: &Store, key: &str) -> Option<String> {
     }
 }
 
+fn image(store: &Store) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    store.snapshot()(&mut bytes).unwrap();
+    bytes
+}
+
+fn restored(mut bytes: &[u8]) -> io::Result<Store> {
+    let mut store = Store::default();
+    store.restore(LogIndex::ZERO.next(), &mut bytes)?;
+    Ok(store)
+}
+
 fn value(text: &str) -> Reply {
     Reply::Value(bytes(text))
 }
@@ -182,7 +194,87 @@ fn a_scan_never_stops_between_two_keys_of_one_position() {
     }
 }
 
+#[test]
+fn a_snapshot_is_the_state_of_its_moment_whatever_is_written_meanwhile() {
+    let mut store = Store::default();
+    store.write(set("kept", "old"));
+    store.write(set("removed", "old"));
+    let frozen = store.snapshot();
+    store.write(set("kept", "new"));
+    store.write(Write::Delete(vec![bytes("removed")]));
+    let mut bytes_of_it = Vec::new();
+    frozen(&mut bytes_of_it).unwrap();
+    let before = restored(&bytes_of_it).unwrap();
+    assert_eq!(get(&before, "kept").as_deref(), Some("old"));
+    assert_eq!(get(&before, "removed").as_deref(), Some("old"));
+    assert_eq!(get(&store, "kept").as_deref(), Some("new"));
+    assert_eq!(get(&store, "removed"), None);
+}
+
+/// A length that the bytes claim is not believed: what is read decides how much memory is taken.
+#[test]
+fn a_snapshot_that_claims_too_much_is_an_error() {
+    let mut store = Store::default();
+    store.write(set("k", "v"));
+    let good = image(&store);
+    for (place, what) in [(8, "keys"), (16, "a key"), (20, "a value")] {
+        let mut bytes = good.clone();
+        bytes[place..place + 4].fill(0xff);
+        assert!(restored(&bytes).is_err(), "too much of {what}");
+    }
+    let mut newer = good.clone();
+    newer[7] += 1;
+    let text = restored(&newer).unwrap_err().to_string();
+    assert_eq!(text, "the snapshot has format 2, this program reads 1");
+    assert!(restored(&[&good[..], b"x"].concat()).is_err());
+}
+
 proptest! {
+    #[test]
+    fn a_restored_snapshot_is_the_same_state_and_the_same_bytes(
+        pairs in prop::collection::btree_map(
+            prop::collection::vec(any::<u8>(), 0..12),
+            prop::collection::vec(any::<u8>(), 0..80),
+            0..60,
+        ),
+    ) {
+        let mut store = Store::default();
+        let pairs: Vec<(Bytes, Bytes)> =
+            pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+        store.write(Write::SetMany(pairs.clone()));
+        let bytes = image(&store);
+        let mut other = restored(&bytes).unwrap();
+        prop_assert_eq!(&other.entries, &store.entries);
+        prop_assert_eq!(image(&other), bytes.clone());
+        // What was there before counts for nothing.
+        other.write(set("more", "x"));
+        other.restore(LogIndex::ZERO.next(), &mut &bytes[..]).unwrap();
+        prop_assert_eq!(&other.entries, &store.entries);
+    }
+
+    /// What was there before a restore that failed is still there.
+    #[test]
+    fn a_damaged_snapshot_is_an_error_or_another_state_and_never_a_panic(
+        keys in prop::collection::btree_set("[a-z]{1,6}", 1..20),
+        cut in any::<prop::sample::Index>(),
+        place in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut store = Store::default();
+        for key in &keys {
+            store.write(set(key, "value"));
+        }
+        let bytes = image(&store);
+        let short = &bytes[..cut.index(bytes.len())];
+        prop_assert!(restored(short).is_err());
+        prop_assert!(store.restore(LogIndex::ZERO.next(), &mut &short[..]).is_err());
+        prop_assert_eq!(image(&store), bytes.clone());
+        let mut damaged = bytes;
+        let place = place.index(damaged.len());
+        damaged[place] = byte;
+        let _ = restored(&damaged);
+    }
+
     #[test]
     fn a_scan_returns_each_lasting_key_exactly_once(
         lasting in prop::collection::btree_set("[a-z]{1,6}", 0..60),

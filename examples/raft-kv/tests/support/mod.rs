@@ -4,10 +4,11 @@
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::time::Duration;
 
-use raft_kv::limits::MAX_REQUEST;
+use bytes::Bytes;
+use raft_kv::limits::MAX_COMMAND;
 use raft_kv::server::{Server, ServerOptions};
-use raft_kv::store::Store;
-use raft_node::FileLog;
+use raft_kv::store;
+use raft_node::Storage;
 use raft_node::core::NodeId;
 use raft_tokio::{Handle, Node, Settings};
 use tempfile::TempDir;
@@ -42,7 +43,7 @@ impl TestServer {
     pub(crate) async fn start(silent_peers: u64, patience: Duration, max_clients: usize) -> Self {
         let id = NodeId::new(1);
         let data = TempDir::new().unwrap();
-        let log = FileLog::open(data.path().join("node-1")).unwrap();
+        let storage = Storage::open(data.path().join("node-1")).unwrap();
         let silent: Vec<_> =
             (0..silent_peers).map(|_| StdListener::bind("127.0.0.1:0").unwrap()).collect();
         let mut peers = vec![(id, "127.0.0.1:0".to_owned())];
@@ -51,13 +52,13 @@ impl TestServer {
         }
         let mut settings = Settings::new(id)
             .election_timeout(Duration::from_millis(100))
-            .configure(|config| config.max_command_bytes(MAX_REQUEST));
+            .configure(|config| config.max_command_bytes(MAX_COMMAND));
         for (id, address) in &peers {
             settings = settings.peer(*id, address);
         }
-        let node = Node::start(settings, log, Store::default()).await.unwrap();
+        let node = Node::start(settings, storage, store::replica().unwrap()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let options = ServerOptions { patience, max_clients, id, peers };
+        let options = ServerOptions { patience, max_clients, id };
         let server = Server::new(listener, node.handle(), options).unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel();
@@ -121,6 +122,28 @@ impl Connection {
         let words: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
         self.send(array(&words)).await;
         self.expect(reply, request).await;
+    }
+
+    /// Sends a request of plain words and returns the text that comes back.
+    pub(crate) async fn bulk(&mut self, request: &str) -> String {
+        self.send(format!("{request}\r\n")).await;
+        String::from_utf8(self.bulk_reply().await).unwrap()
+    }
+
+    /// Proposes an envelope and returns the answer of the state machine.
+    pub(crate) async fn propose(&mut self, envelope: &[u8]) -> Bytes {
+        self.send(array(&[b"RAFT.PROPOSE", envelope])).await;
+        self.bulk_reply().await.into()
+    }
+
+    async fn bulk_reply(&mut self) -> Vec<u8> {
+        let line = self.line().await;
+        assert!(line.starts_with('$'), "no text, but {line}");
+        let length: usize = line[1..].parse().unwrap();
+        let mut bytes = vec![0; length + 2];
+        timeout(HANG, self.0.read_exact(&mut bytes)).await.unwrap().unwrap();
+        bytes.truncate(length);
+        bytes
     }
 
     pub(crate) async fn expect_end(&mut self) {

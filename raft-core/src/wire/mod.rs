@@ -10,9 +10,18 @@ use bytes::{Buf, BufMut, Bytes};
 use prost::{Message as _, Oneof};
 use thiserror::Error;
 
-use crate::entry::{self, Entries, LogPosition};
+use crate::entry::LogPosition;
 use crate::ids::{LogIndex, NodeId, Term};
-use crate::message::{self, AppendResult, BatchId, Body, Message};
+use crate::message::{BatchId, Body, Message};
+
+mod append;
+mod control;
+mod membership;
+mod snapshot;
+
+use self::append::{Append, AppendReply};
+use self::control::{Control, ControlReply, Refused};
+use self::snapshot::{SnapshotChunk, SnapshotReply};
 
 /// The version of the encoding that this crate writes, and the only one that it reads. Fields and
 /// kinds of messages can be added without a new version: older nodes skip the former and drop the
@@ -50,7 +59,7 @@ struct Frame {
     to: u64,
     #[prost(uint64, tag = "3")]
     term: u64,
-    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     kind: Option<Kind>,
 }
 
@@ -61,7 +70,7 @@ enum Kind {
     #[prost(message, tag = "5")]
     PreVoteReply(Granted),
     #[prost(message, tag = "6")]
-    Vote(Position),
+    Vote(Vote),
     #[prost(message, tag = "7")]
     VoteReply(Granted),
     #[prost(message, tag = "8")]
@@ -76,6 +85,16 @@ enum Kind {
     ReadIndex(ReadIndex),
     #[prost(message, tag = "13")]
     ReadIndexReply(ReadIndexReply),
+    #[prost(message, tag = "14")]
+    SnapshotChunk(SnapshotChunk),
+    #[prost(message, tag = "15")]
+    SnapshotReply(SnapshotReply),
+    #[prost(message, tag = "16")]
+    TimeoutNow(TimeoutNow),
+    #[prost(message, tag = "17")]
+    Control(Control),
+    #[prost(message, tag = "18")]
+    ControlReply(ControlReply),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -87,69 +106,22 @@ struct Position {
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
+struct Vote {
+    #[prost(uint64, tag = "1")]
+    index: u64,
+    #[prost(uint64, tag = "2")]
+    term: u64,
+    #[prost(bool, tag = "3")]
+    transfer: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct TimeoutNow {}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
 struct Granted {
     #[prost(bool, tag = "1")]
     granted: bool,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Append {
-    #[prost(message, required, tag = "1")]
-    prev: Position,
-    #[prost(uint64, tag = "2")]
-    commit: u64,
-    #[prost(uint64, tag = "3")]
-    sequence: u64,
-    #[prost(message, repeated, tag = "4")]
-    entries: Vec<Entry>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Entry {
-    #[prost(uint64, tag = "1")]
-    term: u64,
-    #[prost(oneof = "Payload", tags = "2, 3")]
-    payload: Option<Payload>,
-}
-
-#[derive(Clone, PartialEq, Oneof)]
-enum Payload {
-    #[prost(bool, tag = "2")]
-    Noop(bool),
-    #[prost(bytes = "bytes", tag = "3")]
-    Command(Bytes),
-}
-
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-struct AppendReply {
-    #[prost(uint64, tag = "1")]
-    sequence: u64,
-    #[prost(oneof = "Verdict", tags = "2, 3")]
-    verdict: Option<Verdict>,
-}
-
-#[derive(Clone, Copy, PartialEq, Oneof)]
-enum Verdict {
-    #[prost(message, tag = "2")]
-    Accepted(Accepted),
-    #[prost(message, tag = "3")]
-    Rejected(Rejected),
-}
-
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-struct Accepted {
-    #[prost(uint64, tag = "1")]
-    last: u64,
-    #[prost(uint64, tag = "2")]
-    durable: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-struct Rejected {
-    #[prost(uint64, tag = "1")]
-    prev: u64,
-    #[prost(message, required, tag = "2")]
-    hint: Position,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -168,8 +140,16 @@ struct ProposeReply {
     incarnation: u64,
     #[prost(uint64, tag = "2")]
     sequence: u64,
-    #[prost(uint64, optional, tag = "3")]
-    first: Option<u64>,
+    #[prost(oneof = "Proposed", tags = "3, 4")]
+    proposed: Option<Proposed>,
+}
+
+#[derive(Clone, Copy, PartialEq, Oneof)]
+enum Proposed {
+    #[prost(uint64, tag = "3")]
+    First(u64),
+    #[prost(message, tag = "4")]
+    Refused(Refused),
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -198,7 +178,7 @@ impl Message {
     }
 
     /// Reads a message from exactly these bytes. Commands are not copied: they share the memory of
-    /// `bytes`. Whatever the bytes are, this neither panics nor takes more memory than 64 times
+    /// `bytes`. Whatever the bytes are, this neither panics nor takes more memory than 128 times
     /// their number, plus a little.
     ///
     /// # Errors
@@ -219,7 +199,11 @@ impl From<&Message> for Frame {
         let kind = match &message.body {
             Body::PreVote { last } => Kind::PreVote((*last).into()),
             Body::PreVoteReply { granted } => Kind::PreVoteReply(Granted { granted: *granted }),
-            Body::Vote { last } => Kind::Vote((*last).into()),
+            Body::Vote { last, transfer } => Kind::Vote(Vote {
+                index: last.index.get(),
+                term: last.term.get(),
+                transfer: *transfer,
+            }),
             Body::VoteReply { granted } => Kind::VoteReply(Granted { granted: *granted }),
             Body::Append(append) => Kind::Append(append.into()),
             Body::AppendReply(reply) => Kind::AppendReply(reply.into()),
@@ -228,14 +212,24 @@ impl From<&Message> for Frame {
                 sequence: batch.sequence,
                 commands: commands.clone(),
             }),
-            Body::ProposeReply { batch, first } => Kind::ProposeReply(ProposeReply {
+            Body::ProposeReply { batch, result } => Kind::ProposeReply(ProposeReply {
                 incarnation: batch.incarnation,
                 sequence: batch.sequence,
-                first: first.map(LogIndex::get),
+                proposed: Some(match result {
+                    Ok(first) => Proposed::First(first.get()),
+                    Err(refusal) => Proposed::Refused((*refusal).into()),
+                }),
             }),
             Body::ReadIndex { sequence } => Kind::ReadIndex(ReadIndex { sequence: *sequence }),
             Body::ReadIndexReply { sequence, index } => {
                 Kind::ReadIndexReply(ReadIndexReply { sequence: *sequence, index: index.get() })
+            }
+            Body::SnapshotChunk(chunk) => Kind::SnapshotChunk(chunk.into()),
+            Body::SnapshotReply(reply) => Kind::SnapshotReply(reply.into()),
+            Body::TimeoutNow => Kind::TimeoutNow(TimeoutNow {}),
+            Body::Control { batch, control } => Kind::Control(Control::new(*batch, control)),
+            Body::ControlReply { batch, result } => {
+                Kind::ControlReply(ControlReply::new(*batch, *result))
             }
         };
         Self {
@@ -254,21 +248,31 @@ impl TryFrom<Frame> for Message {
         let body = match frame.kind.ok_or(DecodeError::Unknown)? {
             Kind::PreVote(last) => Body::PreVote { last: last.try_into()? },
             Kind::PreVoteReply(reply) => Body::PreVoteReply { granted: reply.granted },
-            Kind::Vote(last) => Body::Vote { last: last.try_into()? },
+            Kind::Vote(Vote { index, term, transfer }) => {
+                Body::Vote { last: Position { index, term }.try_into()?, transfer }
+            }
             Kind::VoteReply(reply) => Body::VoteReply { granted: reply.granted },
             Kind::Append(append) => Body::Append(append.try_into()?),
             Kind::AppendReply(reply) => Body::AppendReply(reply.try_into()?),
             Kind::Propose(Propose { incarnation, sequence, commands }) => {
                 Body::Propose { batch: BatchId { incarnation, sequence }, commands }
             }
-            Kind::ProposeReply(ProposeReply { incarnation, sequence, first }) => {
-                let first = first.map(index).transpose()?;
-                Body::ProposeReply { batch: BatchId { incarnation, sequence }, first }
+            Kind::ProposeReply(ProposeReply { incarnation, sequence, proposed }) => {
+                let result = match proposed.ok_or(DecodeError::Unknown)? {
+                    Proposed::First(first) => Ok(index(first)?),
+                    Proposed::Refused(refused) => Err(refused.try_into()?),
+                };
+                Body::ProposeReply { batch: BatchId { incarnation, sequence }, result }
             }
             Kind::ReadIndex(ReadIndex { sequence }) => Body::ReadIndex { sequence },
             Kind::ReadIndexReply(reply) => {
                 Body::ReadIndexReply { sequence: reply.sequence, index: index(reply.index)? }
             }
+            Kind::SnapshotChunk(chunk) => Body::SnapshotChunk(chunk.try_into()?),
+            Kind::SnapshotReply(reply) => Body::SnapshotReply(reply.try_into()?),
+            Kind::TimeoutNow(TimeoutNow {}) => Body::TimeoutNow,
+            Kind::Control(control) => control.decode()?,
+            Kind::ControlReply(reply) => reply.decode()?,
         };
         let (from, to) = (NodeId::new(frame.from), NodeId::new(frame.to));
         Ok(Self { from, to, term: term(frame.term)?, body })
@@ -299,73 +303,5 @@ impl TryFrom<Position> for LogPosition {
             return Err(DecodeError::Contradiction);
         }
         Ok(Self { index, term })
-    }
-}
-
-impl From<&message::Append> for Append {
-    fn from(append: &message::Append) -> Self {
-        let entries = append.entries.iter().map(|entry| Entry {
-            term: entry.term.get(),
-            payload: Some(match &entry.payload {
-                entry::Payload::Noop => Payload::Noop(true),
-                entry::Payload::Command(command) => Payload::Command(command.clone()),
-            }),
-        });
-        Self {
-            prev: append.prev.into(),
-            commit: append.commit.get(),
-            sequence: append.sequence,
-            entries: entries.collect(),
-        }
-    }
-}
-
-impl TryFrom<Append> for message::Append {
-    type Error = DecodeError;
-
-    fn try_from(append: Append) -> Result<Self, DecodeError> {
-        let prev: LogPosition = append.prev.try_into()?;
-        let mut at = prev.index;
-        let entries = append.entries.into_iter().map(|entry| {
-            at = at.next();
-            let payload = match entry.payload.ok_or(DecodeError::Unknown)? {
-                Payload::Noop(_) => entry::Payload::Noop,
-                Payload::Command(command) => entry::Payload::Command(command),
-            };
-            Ok(entry::Entry { term: term(entry.term)?, index: at, payload })
-        });
-        let entries: Vec<entry::Entry> = entries.collect::<Result<_, DecodeError>>()?;
-        let entries = Entries::new(entries).ok_or(DecodeError::Contradiction)?;
-        Ok(Self { prev, entries, commit: index(append.commit)?, sequence: append.sequence })
-    }
-}
-
-impl From<&message::AppendReply> for AppendReply {
-    fn from(reply: &message::AppendReply) -> Self {
-        let verdict = match reply.result {
-            AppendResult::Accepted { last, durable } => {
-                Verdict::Accepted(Accepted { last: last.get(), durable: durable.get() })
-            }
-            AppendResult::Rejected { prev, hint } => {
-                Verdict::Rejected(Rejected { prev: prev.get(), hint: hint.into() })
-            }
-        };
-        Self { sequence: reply.sequence, verdict: Some(verdict) }
-    }
-}
-
-impl TryFrom<AppendReply> for message::AppendReply {
-    type Error = DecodeError;
-
-    fn try_from(reply: AppendReply) -> Result<Self, DecodeError> {
-        let result = match reply.verdict.ok_or(DecodeError::Unknown)? {
-            Verdict::Accepted(Accepted { last, durable }) => {
-                AppendResult::Accepted { last: index(last)?, durable: index(durable)? }
-            }
-            Verdict::Rejected(Rejected { prev, hint }) => {
-                AppendResult::Rejected { prev: index(prev)?, hint: hint.try_into()? }
-            }
-        };
-        Ok(Self { sequence: reply.sequence, result })
     }
 }

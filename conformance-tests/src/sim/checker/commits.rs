@@ -1,0 +1,98 @@
+//! What is committed stays so, and is the same everywhere.
+
+use raft_node::core::{LogIndex, Membership, NodeId, Status, Term};
+
+use crate::sim::checker::Checker;
+use crate::sim::checker::disks::Log;
+use crate::sim::checker::quorum::is_quorum;
+use crate::sim::node::SimNode;
+use crate::sim::world::number;
+
+/// Something that a node has answered.
+#[derive(Clone, Debug)]
+pub(crate) enum Claim {
+    /// These are the members, by the entry at an index.
+    Changed { index: LogIndex, target: Membership },
+    /// This node leads in a term.
+    Transferred { leader: NodeId, term: Term },
+}
+
+impl Checker {
+    /// The last entry that anybody knows to be committed.
+    pub(crate) fn newest_commit(&self) -> LogIndex {
+        self.committed.last().map_or(LogIndex::ZERO, |known| known.entry.index)
+    }
+
+    /// I15, before any client compares values: a read sees everything that was committed when it
+    /// began, wherever it was.
+    pub(crate) fn check_read(&mut self, node: usize, began: LogIndex, index: LogIndex) {
+        self.demand(began <= index, || {
+            format!("I15: node {node} reads at {index}, but {began} was committed when it began")
+        });
+    }
+
+    /// A node answers that something was done. Whether it was is seen at the end of its step.
+    pub(crate) fn claim(&mut self, claim: Claim) {
+        self.claims.push(claim);
+    }
+
+    pub(super) fn check_claims(&mut self) {
+        for claim in std::mem::take(&mut self.claims) {
+            let holds = match &claim {
+                Claim::Changed { index, target } => {
+                    *index <= self.newest_commit() && **self.membership_at(*index) == *target
+                }
+                Claim::Transferred { leader, term } => {
+                    self.leaders.get(term) == Some(&number(*leader))
+                }
+            };
+            self.demand(holds, || format!("I16: a node answers what is not so: {claim:?}"));
+        }
+    }
+
+    /// I2, I4 and I5, for all entries that this node now knows to be committed.
+    pub(super) fn check_commits(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
+        if self.known[node].commit < status.base {
+            // A snapshot covers them. What it says of the log was checked before it was restored.
+            let known = self.committed_term(status.base);
+            self.demand(known.is_some(), || {
+                format!("I4: node {node} compacts to {}, which nobody committed", status.base)
+            });
+            self.known[node].commit = status.base;
+        }
+        while self.known[node].commit < status.commit && self.violation.is_none() {
+            let index = self.known[node].commit.next();
+            self.known[node].commit = index;
+            self.check_commit(nodes, node, index, status);
+        }
+    }
+
+    fn check_commit(&mut self, nodes: &[SimNode], node: usize, index: LogIndex, status: &Status) {
+        let Some(entry) = nodes[node].disk.current().entry(index) else {
+            return self.fail(format!("I8: node {node} commits {index}, which it does not have"));
+        };
+        if index == self.newest_commit().next() {
+            let holds = |id: NodeId| self.holds(nodes, id, index, entry.term);
+            // The step may have begun with one configuration in force and ended with the next.
+            let before = &self.known[node].membership;
+            let durable = is_quorum(before, holds) || is_quorum(&status.membership, holds);
+            self.demand(durable, || {
+                format!(
+                    "I5: node {node} commits {entry:?} without a quorum of {:?}",
+                    status.membership
+                )
+            });
+            return self.note_committed(entry, status.term);
+        }
+        let place = usize::try_from(index.prev().get()).unwrap_or(usize::MAX);
+        let known = self.committed.get(place).map(|known| known.entry.clone());
+        let same = known.as_ref() == Some(entry);
+        self.demand(same, || format!("I4: node {node} commits {entry:?}, others {known:?}"));
+    }
+
+    /// Whether a node has an entry for good.
+    fn holds(&self, nodes: &[SimNode], id: NodeId, index: LogIndex, term: Term) -> bool {
+        let Some(node) = nodes.get(number(id)) else { return false };
+        self.term_in(&Log::durable(node), index) == Some(term)
+    }
+}

@@ -1,0 +1,74 @@
+//! Leaders: one in a term, with everything that is committed, and right about the others.
+
+use raft_node::core::{LogIndex, RoleKind, Status, Term};
+
+use crate::sim::checker::Checker;
+use crate::sim::checker::disks::Log;
+use crate::sim::node::SimNode;
+use crate::sim::world::number;
+
+impl Checker {
+    /// I1, I3 and I13.
+    pub(super) fn check_leader(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
+        if status.role != RoleKind::Leader {
+            self.known[node].leads = None;
+            return;
+        }
+        let first = *self.leaders.entry(status.term).or_insert(node);
+        self.demand(first == node, || {
+            format!("I1: nodes {first} and {node} both led in term {}", status.term)
+        });
+        if self.known[node].leads != Some(status.term) {
+            self.known[node].leads = Some(status.term);
+            self.known[node].matched.fill(None);
+            self.check_completeness(nodes, node, status.term);
+        }
+        self.check_matches(nodes, node, status);
+    }
+
+    /// I3: a new leader has everything that is committed. One of an old term may win late, without
+    /// what was committed since.
+    fn check_completeness(&mut self, nodes: &[SimNode], node: usize, term: Term) {
+        let log = Log::current(&nodes[node]);
+        let behind = usize::try_from(log.base().index.get()).unwrap_or(usize::MAX);
+        let known = self.committed.get(behind..).unwrap_or_default();
+        let earlier = known.iter().filter(|known| known.in_term <= term);
+        let mut places = earlier.map(|known| (known.entry.index, known.entry.term));
+        let lacks = |(index, term): &(LogIndex, Term)| self.term_in(&log, *index) != Some(*term);
+        let missing = places.find(lacks);
+        let base = log.base();
+        let sound = self.committed_term(base.index) == Some(base.term);
+        self.demand(missing.is_none() && sound, || {
+            format!("I3: leader {node} of term {term} lacks committed {missing:?}, base {base:?}")
+        });
+    }
+
+    /// I13: what a leader believes that the others have is on their disks.
+    fn check_matches(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
+        // Who is removed and added again begins anew.
+        for (peer, before) in self.known[node].matched.iter_mut().enumerate() {
+            if !status.peers.iter().any(|it| number(it.id) == peer) {
+                *before = None;
+            }
+        }
+        let current = Log::current(&nodes[node]);
+        for peer in &status.peers {
+            let at = number(peer.id);
+            let Some(other) = nodes.get(at) else {
+                return self.fail(format!("I17: leader {node} has a peer {}", peer.id));
+            };
+            let before = self.known[node].matched[at].replace(peer.matched);
+            self.demand(before.is_none_or(|before| before <= peer.matched), || {
+                format!("I13: the match of {peer:?} at leader {node} fell from {before:?}")
+            });
+            // A leader that was deposed without knowing it may be wrong about the others.
+            let deposed = other.disk.durable().hard_state.term > status.term;
+            let theirs = self.term_in(&Log::durable(other), peer.matched);
+            let holds = peer.matched < peer.next
+                && (deposed || theirs == self.term_in(&current, peer.matched));
+            self.demand(holds, || {
+                format!("I13: leader {node} believes that {peer:?} has what its disk lacks")
+            });
+        }
+    }
+}

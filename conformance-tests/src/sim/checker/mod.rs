@@ -1,0 +1,246 @@
+//! The invariants that only somebody who sees all nodes and all disks can check. The numbers are
+//! those of the project's list of invariants.
+
+mod commits;
+mod disks;
+mod leaders;
+mod promises;
+mod quorum;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use raft_node::core::{
+    Entry, LogIndex, Membership, NodeId, Output, Payload, RoleKind, Snapshot, Status, Term,
+};
+
+pub(crate) use self::commits::Claim;
+pub(crate) use self::quorum::is_quorum;
+use crate::sim::checker::disks::Log;
+use crate::sim::node::SimNode;
+
+/// What has ever been true, and what must stay so.
+pub(crate) struct Checker {
+    leaders: BTreeMap<Term, usize>,
+    votes: BTreeMap<(usize, Term), NodeId>,
+    committed: Vec<Committed>,
+    /// The configurations that are committed, ascending, from the one of the founding on.
+    memberships: Vec<(LogIndex, Arc<Membership>)>,
+    known: Vec<Known>,
+    claims: Vec<Claim>,
+    violation: Option<String>,
+}
+
+/// An entry that is committed, since a term.
+struct Committed {
+    entry: Entry,
+    in_term: Term,
+}
+
+/// What a node was seen to be.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    durable_term: Term,
+    /// The newest snapshot in the core's eyes.
+    snapshot: LogIndex,
+    /// It has lost its state, and may go on from an older snapshot.
+    lost: bool,
+    commit: LogIndex,
+    applied: LogIndex,
+    membership: Arc<Membership>,
+    leads: Option<Term>,
+    /// As a leader, of each node.
+    matched: Vec<Option<LogIndex>>,
+    /// In this step a configuration was written.
+    writes_membership: bool,
+}
+
+impl Checker {
+    pub(crate) fn new(founders: Membership, nodes: usize) -> Self {
+        Self {
+            leaders: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            committed: Vec::new(),
+            memberships: vec![(LogIndex::ZERO, Arc::new(founders))],
+            known: vec![Known { matched: vec![None; nodes], ..Known::default() }; nodes],
+            claims: Vec::new(),
+            violation: None,
+        }
+    }
+
+    pub(crate) fn violation(&self) -> Option<&str> {
+        self.violation.as_deref()
+    }
+
+    pub(crate) fn fail(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    fn demand(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
+        if !holds {
+            self.fail(otherwise());
+        }
+    }
+
+    /// A node has started: what it knew in memory is gone.
+    pub(crate) fn started(&mut self, nodes: &[SimNode], node: usize) {
+        let durable_term = self.known[node].durable_term;
+        let matched = vec![None; nodes.len()];
+        self.known[node] = Known { durable_term, matched, ..Known::default() };
+        self.after_outputs(nodes, node);
+    }
+
+    /// A node has lost its state, so that it goes on from an older snapshot perhaps.
+    pub(crate) fn state_lost(&mut self, node: usize) {
+        let known = &mut self.known[node];
+        (known.applied, known.lost) = (LogIndex::ZERO, true);
+    }
+
+    /// A node's disk holds something new for good (I7, I8, I10).
+    pub(crate) fn disk_changed(&mut self, nodes: &[SimNode], node: usize) {
+        let SimNode { disk, snapshots, .. } = &nodes[node];
+        let hard_state = disk.durable().hard_state;
+        let begin_after = disk.durable().begin_after().index;
+        let snapshot = snapshots.newest().map_or(LogIndex::ZERO, |it| it.position.index);
+        let Known { durable_term, snapshot: relied_on, .. } = self.known[node];
+        self.demand(hard_state.term >= durable_term, || {
+            let now = hard_state.term;
+            format!("I7: the durable term of node {node} fell from {durable_term} to {now}")
+        });
+        self.demand(snapshot >= relied_on, || {
+            format!("I7: node {node} relies on a snapshot of {relied_on}, its disk has {snapshot}")
+        });
+        self.demand(begin_after <= snapshot, || {
+            format!("I8: the log of node {node} begins after {begin_after}, snapshot {snapshot}")
+        });
+        self.known[node].durable_term = hard_state.term;
+        if let Some(vote) = hard_state.vote {
+            let first = *self.votes.entry((node, hard_state.term)).or_insert(vote);
+            self.demand(first == vote, || {
+                format!("I10: node {node} voted for {first} and {vote} in term {}", hard_state.term)
+            });
+        }
+    }
+
+    /// A step has produced these outputs; none is carried out yet.
+    pub(crate) fn before_outputs(&mut self, nodes: &[SimNode], node: usize, outputs: &[Output]) {
+        let mut writes = 0;
+        let mut appends: Vec<NodeId> = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Send(message) => self.check_message(nodes, node, message, &mut appends),
+                Output::Persist(write) => {
+                    writes += 1;
+                    self.check_write(nodes, node, write);
+                }
+                Output::Apply(entries) => {
+                    let log = Log::durable(&nodes[node]);
+                    let gone = entries.iter().find(|entry| {
+                        self.term_in(&log, entry.index) != Some(entry.term)
+                            || log.entry(entry.index).is_some_and(|it| it != *entry)
+                    });
+                    self.demand(gone.is_none(), || {
+                        format!("I8: node {node} applies what is not on its disk: {gone:?}")
+                    });
+                }
+                Output::Restore(snapshot) => self.check_snapshot(node, snapshot),
+                _ => {}
+            }
+        }
+        self.demand(writes <= 1, || format!("node {node} wrote {writes} times in one step"));
+    }
+
+    /// A snapshot holds committed entries and says the truth about them (I4).
+    fn check_snapshot(&mut self, node: usize, snapshot: &Snapshot) {
+        let position = snapshot.position;
+        let known = self.committed_term(position.index);
+        let membership = self.membership_at(position.index).clone();
+        self.demand(known == Some(position.term) && membership == snapshot.membership, || {
+            format!("I4: {snapshot:?} at node {node}, where {known:?} and {membership:?} hold")
+        });
+    }
+
+    /// The outputs of a step are on their way.
+    pub(crate) fn after_outputs(&mut self, nodes: &[SimNode], node: usize) {
+        let Some(raft) = &nodes[node].raft else { return };
+        if let Err(broken) = raft.check_invariants() {
+            self.fail(format!("node {node}: {broken}"));
+        }
+        let status = raft.status();
+        self.check_progress(node, &status);
+        self.check_leader(nodes, node, &status);
+        self.check_counting(nodes, node, &status);
+        self.check_commits(nodes, node, &status);
+        self.check_claims();
+        if std::mem::take(&mut self.known[node].writes_membership) {
+            self.check_configurations(nodes, node);
+        }
+        self.known[node].lost = nodes[node].lost;
+        self.known[node].membership = status.membership;
+    }
+
+    /// A leader counts copies of entries of its own term only (paper, section 5.4.2): those of
+    /// earlier terms may still be overwritten although a majority has them.
+    fn check_counting(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
+        if status.role == RoleKind::Leader && status.commit > self.known[node].commit {
+            let term = self.term_in(&Log::current(&nodes[node]), status.commit);
+            self.demand(term == Some(status.term), || {
+                let Status { term: leads, commit, .. } = status;
+                format!("I5: leader {node} of term {leads} counts copies of {commit} of {term:?}")
+            });
+        }
+    }
+
+    /// I7 and I8: nothing falls within one life, and everything is in its order.
+    fn check_progress(&mut self, node: usize, status: &Status) {
+        let Known { commit, applied, snapshot, lost, .. } = self.known[node];
+        let monotonic = status.commit >= commit
+            && status.applied >= applied
+            && (lost || status.snapshot >= snapshot);
+        self.demand(monotonic, || {
+            format!("I7: commit, applied or snapshot of node {node} fell: {status:?}")
+        });
+        let ordered = status.base <= status.snapshot
+            && status.snapshot <= status.commit
+            && status.applied <= status.commit
+            && status.commit <= status.last;
+        self.demand(ordered, || {
+            format!("I8: base <= snapshot <= commit <= last does not hold: {status:?}")
+        });
+        self.known[node].applied = status.applied;
+        self.known[node].snapshot = status.snapshot;
+    }
+
+    /// I12: no log holds two configurations of which nobody knows that they are committed, and the
+    /// quorums of one and the next intersect.
+    fn check_configurations(&mut self, nodes: &[SimNode], node: usize) {
+        let image = nodes[node].disk.current();
+        let log = image.memberships();
+        let newest = self.newest_commit();
+        let open = log.iter().filter(|(index, _)| *index > newest).count();
+        self.demand(open <= 1, || format!("I12: {open} uncommitted configurations at node {node}"));
+        let Some((_, new)) = log.last() else { return };
+        let old = match log.iter().rev().nth(1) {
+            Some((_, old)) => old.clone(),
+            None => self.membership_at(image.begin_after().index).clone(),
+        };
+        let apart = quorum::can_be_apart(&old, new);
+        self.demand(!apart, || {
+            format!("I12: quorums of {old:?} and {new:?} at node {node} need not intersect")
+        });
+    }
+
+    /// The configuration that is committed up to this index.
+    fn membership_at(&self, index: LogIndex) -> &Arc<Membership> {
+        let after = self.memberships.partition_point(|(first, _)| *first <= index);
+        // The first one is at index zero.
+        &self.memberships[after.max(1) - 1].1
+    }
+
+    fn note_committed(&mut self, entry: &Entry, in_term: Term) {
+        if let Payload::Membership(membership) = &entry.payload {
+            self.memberships.push((entry.index, membership.clone()));
+        }
+        self.committed.push(Committed { entry: entry.clone(), in_term });
+    }
+}

@@ -1,0 +1,90 @@
+//! What a node says and writes must be backed by its disk.
+
+use raft_node::core::{AppendResult, Body, LogPosition, Message, NodeId, Payload, RoleKind, Write};
+
+use crate::sim::checker::Checker;
+use crate::sim::checker::disks::Log;
+use crate::sim::node::SimNode;
+use crate::sim::world::{id_of, number};
+
+impl Checker {
+    /// I9: what a message promises is on the sender's disk. I17: it goes to a member. And each peer
+    /// gets at most one message with entries in a step.
+    pub(super) fn check_message(
+        &mut self,
+        nodes: &[SimNode],
+        node: usize,
+        message: &Message,
+        appends: &mut Vec<NodeId>,
+    ) {
+        if matches!(message.body, Body::Append(_)) {
+            let twice = appends.contains(&message.to);
+            self.demand(!twice, || format!("two appends to {} in one step", message.to));
+            appends.push(message.to);
+        }
+        let hard_state = nodes[node].disk.durable().hard_state;
+        self.demand(message.from == id_of(node) && number(message.to) < nodes.len(), || {
+            format!("I17: node {node} sends from {} to {}", message.from, message.to)
+        });
+        self.demand(message.term <= hard_state.term, || {
+            format!(
+                "I9: node {node} speaks of term {}, its disk says {}",
+                message.term, hard_state.term
+            )
+        });
+        let log = || Log::durable(&nodes[node]);
+        let holds = match &message.body {
+            Body::Vote { last, .. } => {
+                let log_is = |it: LogPosition| self.term_in(&log(), it.index) == Some(it.term);
+                hard_state.vote == Some(message.from) && log_is(*last)
+            }
+            Body::VoteReply { granted: true } => hard_state.vote == Some(message.to),
+            Body::AppendReply(reply) => match reply.result {
+                AppendResult::Accepted { durable: promised, .. } => promised <= log().last(),
+                AppendResult::Rejected { .. } => true,
+            },
+            // Who sends a snapshot has it.
+            Body::SnapshotChunk(chunk) if !chunk.data.is_empty() => {
+                let newest = nodes[node].snapshots.newest();
+                newest.is_some_and(|newest| newest.position.index >= chunk.snapshot.position.index)
+            }
+            _ => true,
+        };
+        self.demand(holds, || {
+            format!("I9: node {node} promises what is not on its disk: {message:?}")
+        });
+        if let Body::SnapshotChunk(chunk) = &message.body {
+            self.check_snapshot(node, &chunk.snapshot);
+        }
+    }
+
+    /// I6: committed entries stay. I8: what is compacted is in a durable snapshot. I11: a leader
+    /// cuts nothing of its own log.
+    pub(super) fn check_write(&mut self, nodes: &[SimNode], node: usize, write: &Write) {
+        let is_membership = |payload: &Payload| matches!(payload, Payload::Membership(_));
+        self.known[node].writes_membership =
+            write.entries.iter().any(|entry| is_membership(&entry.payload));
+        if let Some(position) = write.begin_after {
+            let covered = nodes[node].snapshots.newest().map(|it| it.position.index);
+            self.demand(covered >= Some(position.index), || {
+                format!("I8: node {node} compacts to {position:?} with a snapshot of {covered:?}")
+            });
+            let known = self.committed_term(position.index);
+            self.demand(known == Some(position.term), || {
+                format!("I8: node {node} compacts to {position:?}, committed is {known:?}")
+            });
+        }
+        let Some(from) = write.truncate_from else { return };
+        let leads =
+            nodes[node].raft.as_ref().is_some_and(|raft| raft.status().role == RoleKind::Leader);
+        self.demand(!leads, || format!("I11: leader {node} truncates its log at {from}"));
+        let current = nodes[node].disk.current();
+        let kept = usize::try_from(from.prev().get()).unwrap_or(usize::MAX);
+        let cut = self.committed.get(kept..).unwrap_or_default();
+        let lost = cut
+            .iter()
+            .map(|committed| (committed.entry.index, committed.entry.term))
+            .find(|(index, term)| current.entry(*index).map(|it| it.term) == Some(*term));
+        self.demand(lost.is_none(), || format!("I6: node {node} cuts a committed entry: {lost:?}"));
+    }
+}

@@ -1,0 +1,6 @@
+//! Servers as real processes, and the program's own commands against them.
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails the test")]
+
+mod members;
+mod servers;
+mod storage;

@@ -1,0 +1,243 @@
+//! Servers to start, stop and kill, and a client that waits for an answer and no more.
+
+use std::collections::hash_map::RandomState;
+use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Longer than anything here may take. Only a failing test waits for it.
+pub(crate) const HANG: Duration = Duration::from_secs(40);
+
+/// An address on the loopback interface, below the ports that the system gives to outgoing
+/// connections, so that nobody takes it while its server is down. Drawn at random, so that tests
+/// that run side by side stay apart.
+fn free_address() -> String {
+    loop {
+        let random = RandomState::new().build_hasher().finish();
+        let address = format!("127.0.0.1:{}", 10_000 + random % 20_000);
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// Waits until something is the case.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let give_up = Instant::now() + HANG;
+    while !holds() {
+        assert!(Instant::now() < give_up, "not in time: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The program itself.
+pub(crate) fn raft_kv() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_raft-kv"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs one command of an operator to its end.
+pub(crate) fn run(words: &[&str]) -> Output {
+    raft_kv().args(words).output().unwrap()
+}
+
+/// Runs a command that must succeed, and returns what it prints.
+pub(crate) fn succeed(words: &[&str]) -> String {
+    let output = run(words);
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a command that must fail, and returns what it says of that.
+pub(crate) fn fail(words: &[&str]) -> String {
+    let output = run(words);
+    assert_eq!(output.status.code(), Some(1), "{words:?}: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// One server, running or not.
+pub(crate) struct Server {
+    pub(crate) id: u64,
+    pub(crate) client: String,
+    pub(crate) peer: String,
+    pub(crate) data: PathBuf,
+    log: PathBuf,
+    words: Vec<String>,
+    process: Option<Child>,
+}
+
+/// Servers with their files.
+pub(crate) struct Servers {
+    pub(crate) all: Vec<Server>,
+    _files: TempDir,
+}
+
+impl Servers {
+    /// The founders of a cluster and nodes that may be added to it, none of them started.
+    pub(crate) fn new(founders: u64, newcomers: u64, options: &[&str]) -> Self {
+        let files = TempDir::new().unwrap();
+        let mut all: Vec<Server> = (1..=founders + newcomers)
+            .map(|id| Server {
+                id,
+                client: free_address(),
+                peer: free_address(),
+                data: files.path().join(format!("node-{id}")),
+                log: files.path().join(format!("node-{id}.log")),
+                words: options.iter().map(|word| (*word).to_owned()).collect(),
+                process: None,
+            })
+            .collect();
+        let peers: Vec<String> = all
+            .iter()
+            .filter(|server| server.id <= founders)
+            .map(|server| format!("--peer={}={}", server.id, server.peer))
+            .collect();
+        for server in &mut all {
+            if server.id <= founders {
+                server.words.extend(peers.clone());
+            } else {
+                server.words.extend(["--join".into(), format!("--listen={}", server.peer)]);
+            }
+        }
+        Self { all, _files: files }
+    }
+
+    /// Starts the founders and waits for a leader.
+    pub(crate) fn founded(founders: u64, newcomers: u64, options: &[&str]) -> Self {
+        let mut servers = Self::new(founders, newcomers, options);
+        for id in 1..=founders {
+            servers.get(id).start();
+        }
+        servers.leader();
+        servers
+    }
+
+    pub(crate) fn get(&mut self, id: u64) -> &mut Server {
+        self.all.iter_mut().find(|server| server.id == id).unwrap()
+    }
+
+    /// The client address of a server.
+    pub(crate) fn at(&self, id: u64) -> String {
+        self.all.iter().find(|server| server.id == id).unwrap().client.clone()
+    }
+
+    /// Waits until a running server leads.
+    pub(crate) fn leader(&mut self) -> u64 {
+        let mut leader = None;
+        eventually("a leader", || {
+            leader = self.leaders().first().copied();
+            leader.is_some()
+        });
+        leader.unwrap()
+    }
+
+    /// The running servers that lead, as far as they know.
+    pub(crate) fn leaders(&self) -> Vec<u64> {
+        let running = self.all.iter().filter(|server| server.process.is_some());
+        let leads = |server: &&Server| server.info("role").is_some_and(|role| role == "leader");
+        running.filter(leads).map(|server| server.id).collect()
+    }
+}
+
+impl Server {
+    pub(crate) fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        let process = raft_kv()
+            .args(["serve", "--id", &self.id.to_string(), "--client", &self.client])
+            .args(["--data-dir", self.data.to_str().unwrap(), "--log-level", "info"])
+            .args(&self.words)
+            .stderr(log)
+            .spawn();
+        self.process = Some(process.unwrap());
+    }
+
+    /// Starts the server and waits until it answers.
+    pub(crate) fn started(&mut self) {
+        self.start();
+        eventually("a server answers", || self.info("id").is_some());
+    }
+
+    pub(crate) fn kill(&mut self) {
+        let mut process = self.process.take().unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// Stops the server with SIGTERM.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let mut process = self.process.take().unwrap();
+        let sent = Command::new("kill").arg(process.id().to_string()).status().unwrap();
+        assert!(sent.success());
+        process.wait().unwrap()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// A field of `INFO`; nothing while the server does not answer.
+    pub(crate) fn info(&self, name: &str) -> Option<String> {
+        let text = Client::connect(&self.client)?.ask("INFO")?;
+        text.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.to_owned()))
+    }
+
+    pub(crate) fn number(&self, name: &str) -> u64 {
+        self.info(name).and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// A connection that sends requests of plain words.
+pub(crate) struct Client(BufReader<TcpStream>);
+
+impl Client {
+    pub(crate) fn connect(address: &str) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(HANG)).ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self(BufReader::new(stream)))
+    }
+
+    /// The reply as text; nothing when the connection has ended.
+    pub(crate) fn ask(&mut self, request: &str) -> Option<String> {
+        self.0.get_mut().write_all(format!("{request}\r\n").as_bytes()).ok()?;
+        let line = self.line()?;
+        let Some(length) = line.strip_prefix('$') else { return Some(line) };
+        let Ok(length) = length.parse::<usize>() else { return Some(line) };
+        let mut bytes = vec![0; length + 2];
+        self.0.read_exact(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let count = self.0.read_line(&mut line).ok()?;
+        (count > 0).then(|| line.trim_end().to_owned())
+    }
+}
+
+/// Asks one server until it does not answer with an error.
+pub(crate) fn insist(address: &str, request: &str) -> String {
+    let mut reply = None;
+    eventually(request, || {
+        reply = Client::connect(address).and_then(|mut client| client.ask(request));
+        reply.as_ref().is_some_and(|reply| !reply.starts_with('-'))
+    });
+    reply.unwrap()
+}

@@ -1,0 +1,343 @@
+//! The node and its snapshots: its own, those that it sends and those that it is sent.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use raft_node::core::{
+    AppendReply, AppendResult, Body, LogIndex, LogPosition, Membership, Message, NodeId, Refusal,
+    Snapshot, SnapshotChunk, SnapshotReply, Term,
+};
+use raft_node::{NodeError, RequestError, Settings, SnapshotPolicy, StoreError};
+
+use crate::host::{
+    Answer, Broken, Disk, ELECTION, HEARTBEAT, Host, ME, Machine, PEER, append, is_open, settings,
+};
+
+/// The third node, which says only what a test has it say.
+const LATE: NodeId = NodeId::new(3);
+
+fn with_policy(voters: u64, policy: SnapshotPolicy) -> Settings {
+    settings(voters).snapshots(policy).configure(|config| config.compaction_margin(0))
+}
+
+/// Waits for the answers while the node has its turns.
+fn answered(host: &mut Host, answers: impl IntoIterator<Item = Answer>) {
+    for waiting in answers {
+        let mut result = None;
+        host.turn_until(|_| {
+            result = waiting.try_recv().ok();
+            result.is_some()
+        });
+        result.unwrap().unwrap();
+    }
+}
+
+fn propose(host: &mut Host, commands: u64) {
+    let answers: Vec<_> = (0..commands).map(|n| host.propose(format!("command {n}"))).collect();
+    answered(host, answers);
+}
+
+/// Asks for a snapshot and waits for the answer.
+fn snapshot(host: &mut Host) -> Result<Bytes, RequestError> {
+    let waiting = host.snapshot();
+    let mut result = None;
+    host.turn_until(|_| {
+        result = waiting.try_recv().ok();
+        result.is_some()
+    });
+    result.unwrap()
+}
+
+#[test]
+fn a_snapshot_follows_after_so_many_entries_and_the_log_begins_behind_it() {
+    let policy = SnapshotPolicy::NEVER.entries(10);
+    let (disk, machine) = (Disk::default(), Machine::default());
+    let mut host = Host::alone(with_policy(1, policy), &disk, &machine);
+    // The leader's first entry counts too.
+    propose(&mut host, 8);
+    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+    propose(&mut host, 1);
+    host.turn_until(|host| host.status().snapshot.get() == 10);
+    assert_eq!(host.status().base.get(), 10);
+    propose(&mut host, 9);
+    assert_eq!(host.status().snapshot.get(), 10, "nine are not yet ten");
+    propose(&mut host, 1);
+    host.turn_until(|host| host.status().snapshot.get() == 20);
+    host.stop().join();
+
+    let rebuilt = Machine::default();
+    let mut host = Host::alone(with_policy(1, policy), &disk, &rebuilt);
+    host.turn_until(|host| host.status().applied == host.status().last);
+    assert_eq!(rebuilt.commands(), machine.commands());
+}
+
+#[test]
+fn a_snapshot_follows_after_so_many_bytes() {
+    let policy = SnapshotPolicy::NEVER.bytes(10_000);
+    let mut host = Host::alone(with_policy(1, policy), &Disk::default(), &Machine::default());
+    let small = host.propose("small");
+    answered(&mut host, [small]);
+    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+    let large = host.propose(vec![0; 10_000]);
+    answered(&mut host, [large]);
+    host.turn_until(|host| host.status().snapshot.get() == 3);
+}
+
+#[test]
+fn without_a_policy_a_snapshot_is_taken_only_on_request() {
+    let disk = Disk::default();
+    let mut host = Host::alone(with_policy(1, SnapshotPolicy::NEVER), &disk, &Machine::default());
+    propose(&mut host, 100);
+    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
+    assert_eq!(host.status().snapshot.get(), 101);
+    // It is good for as long as nothing else was applied.
+    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
+    assert_eq!(host.status().snapshot.get(), 101);
+    propose(&mut host, 1);
+    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
+    assert_eq!(host.status().snapshot.get(), 102);
+}
+
+/// A snapshot that has begun may not have what a request after it must find in it.
+#[test]
+fn a_request_during_a_snapshot_is_answered_by_the_next_one() {
+    let disk = Disk::default();
+    let mut host = Host::alone(with_policy(1, SnapshotPolicy::NEVER), &disk, &Machine::default());
+    propose(&mut host, 1);
+    disk.snapshots.gate.shut();
+    let first = host.snapshot();
+    host.turn_until(|_| disk.snapshots.gate.has_visitor());
+    propose(&mut host, 1);
+    let second = host.snapshot();
+    host.go_on();
+    assert!(is_open(&first) && is_open(&second));
+    disk.snapshots.gate.open();
+    answered(&mut host, [first, second]);
+    assert_eq!(host.status().snapshot.get(), 3);
+}
+
+#[test]
+fn a_slow_snapshot_keeps_neither_commands_nor_heartbeats_waiting() {
+    let (disk, machine) = (Disk::default(), Machine::default());
+    let mut host = Host::leader_of(with_policy(3, SnapshotPolicy::NEVER), &disk, &machine);
+    disk.snapshots.gate.shut();
+    let waiting = host.snapshot();
+    host.turn_until(|_| disk.snapshots.gate.has_visitor());
+    for beat in 0..30 {
+        host.now = host.now.plus(HEARTBEAT);
+        let write = host.propose(format!("during {beat}"));
+        host.turn_until(|host| {
+            host.peer_agrees();
+            !is_open(&write)
+        });
+    }
+    assert!(is_open(&waiting));
+    disk.snapshots.gate.open();
+    answered(&mut host, [waiting]);
+}
+
+/// The log keeps what the snapshot would have had, so nothing is lost.
+#[test]
+fn a_snapshot_that_can_not_be_written_is_reported_and_tried_again() {
+    let overloaded = RequestError::Refused { reason: Refusal::Overloaded, leader: None };
+    let disk = Disk::default();
+    let mut host =
+        Host::alone(with_policy(1, SnapshotPolicy::NEVER.entries(5)), &disk, &Machine::default());
+    for broken in [Broken::Create, Broken::Write, Broken::Complete] {
+        disk.snapshots.fail_at(broken);
+        let before = host.status().snapshot;
+        propose(&mut host, 5);
+        host.turn_until(|host| host.node_status().snapshot_failure.is_some());
+        let why = host.node_status().snapshot_failure.unwrap();
+        assert_eq!(why, format!("broken: {broken:?}"));
+        assert_eq!(snapshot(&mut host), Err(overloaded));
+        assert_eq!(host.status().snapshot, before, "nothing has become of it");
+
+        disk.snapshots.fail_at(None);
+        propose(&mut host, 5);
+        host.turn_until(|host| host.status().snapshot > before);
+        assert_eq!(host.node_status().snapshot_failure, None);
+    }
+}
+
+#[test]
+fn a_state_that_panics_while_it_is_written_is_a_failed_snapshot() {
+    let machine = Machine::default();
+    let mut host = Host::alone(settings(1), &Disk::default(), &machine);
+    propose(&mut host, 1);
+    machine.panics_frozen.store(true, Ordering::Relaxed);
+    assert!(snapshot(&mut host).is_err());
+    assert_eq!(host.node_status().snapshot_failure.as_deref(), Some("frozen stiff"));
+    machine.panics_frozen.store(false, Ordering::Relaxed);
+    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
+}
+
+#[test]
+fn a_node_that_stops_gives_up_the_snapshot_that_it_writes() {
+    let disk = Disk::default();
+    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    propose(&mut host, 1);
+    disk.snapshots.gate.shut();
+    let waiting = host.snapshot();
+    host.turn_until(|_| disk.snapshots.gate.has_visitor());
+    let threads = host.stop();
+    disk.snapshots.gate.open();
+    threads.join();
+    assert_eq!(crate::host::answer(&waiting), Err(RequestError::Stopped));
+    let mut host = Host::start(settings(1), &disk, &Machine::default());
+    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+}
+
+/// A leader whose log begins behind a snapshot, and a third node that needs it: ends when the
+/// leader has to read it.
+fn leader_of_a_node_far_behind(disk: &Disk) -> Host {
+    let settings = with_policy(3, SnapshotPolicy::NEVER);
+    let mut host = Host::leader_of(settings, disk, &Machine::default());
+    let write = host.propose("a");
+    host.turn_until(|host| {
+        host.peer_agrees();
+        !is_open(&write)
+    });
+    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
+    host.turn_until(|host| host.status().base == host.status().last);
+    host
+}
+
+fn say(host: &Host, body: Body) {
+    let term = Term::new(1).unwrap();
+    host.client.deliver(Message { from: LATE, to: ME, term, body });
+}
+
+/// Has the third node answer what it is sent: that it has nothing.
+fn late_has_nothing(host: &Host) -> Vec<SnapshotChunk> {
+    let mut chunks = Vec::new();
+    for message in host.sent.try_iter().filter(|message| message.to == LATE) {
+        match message.body {
+            Body::Append(append) => {
+                let hint = LogPosition::default();
+                let result = AppendResult::Rejected { prev: append.prev.index, hint };
+                let sequence = append.sequence;
+                let reply = AppendReply { sequence, result, needs_snapshot: None };
+                say(host, Body::AppendReply(reply));
+            }
+            Body::SnapshotChunk(chunk) => {
+                let reply = SnapshotReply {
+                    sequence: chunk.sequence,
+                    position: chunk.snapshot.position,
+                    checksum: chunk.snapshot.checksum,
+                    received: 0,
+                    written: 0,
+                    gap: false,
+                };
+                say(host, Body::SnapshotReply(reply));
+                chunks.push(chunk);
+            }
+            _ => {}
+        }
+    }
+    chunks
+}
+
+#[test]
+fn a_follower_that_is_far_behind_is_sent_the_snapshot() {
+    let disk = Disk::default();
+    let mut host = leader_of_a_node_far_behind(&disk);
+    let mut sent = Vec::new();
+    host.turn_until(|host| {
+        host.now = host.now.plus(HEARTBEAT / 2);
+        sent.extend(late_has_nothing(host).into_iter().filter(|chunk| !chunk.data.is_empty()));
+        !sent.is_empty()
+    });
+    assert_eq!(sent[0].snapshot.size, sent[0].data.len() as u64);
+    assert_eq!(sent[0].snapshot.checksum, crc32fast::hash(&sent[0].data));
+}
+
+/// R104: a leader that can't read its snapshot does not go on as if nothing was.
+#[test]
+fn a_snapshot_that_can_not_be_read_stops_the_node() {
+    let disk = Disk::default();
+    let mut host = leader_of_a_node_far_behind(&disk);
+    disk.snapshots.fail_at(Broken::Read);
+    let why = host.turn_until_stopped_with(|host| {
+        host.now = host.now.plus(HEARTBEAT / 2);
+        late_has_nothing(host);
+    });
+    assert!(
+        matches!(&why, Err(NodeError::Store(StoreError::Other(text))) if text == "broken: Read")
+    );
+}
+
+/// A snapshot of a state machine that has seen nothing, for a node whose log is empty.
+fn from_leader() -> Message {
+    let membership = Arc::new(Membership::of_voters([ME, PEER, LATE]));
+    let term = Term::new(1).unwrap();
+    let position = LogPosition { index: LogIndex::new(7).unwrap(), term };
+    let snapshot = Snapshot { position, membership, size: 0, checksum: 0 };
+    let chunk = SnapshotChunk { snapshot, offset: 0, data: Bytes::new(), sequence: 2 };
+    Message { from: PEER, to: ME, term, body: Body::SnapshotChunk(chunk) }
+}
+
+#[test]
+fn a_snapshot_of_the_leader_takes_the_place_of_the_state() {
+    let (disk, machine) = (Disk::default(), Machine::default());
+    let mut host = Host::start(settings(3), &disk, &machine);
+    host.client.deliver(append(1, 1, raft_node::core::Entries::empty()));
+    host.client.deliver(from_leader());
+    host.turn_until(|host| host.status().applied.get() == 7);
+    assert_eq!(host.status().base.get(), 7);
+    host.stop().join();
+    let mut host = Host::start(settings(3), &disk, &machine);
+    assert_eq!(host.status().snapshot.get(), 7, "it is there after a restart");
+}
+
+#[test]
+fn a_snapshot_that_can_not_be_taken_in_stops_the_node() {
+    let disk = Disk::default();
+    let mut host = Host::start(settings(3), &disk, &Machine::default());
+    disk.snapshots.fail_at(Broken::Receive);
+    host.client.deliver(from_leader());
+    let why = host.turn_until_stopped();
+    assert!(
+        matches!(&why, Err(NodeError::Store(StoreError::Other(text))) if text == "broken: Receive")
+    );
+}
+
+#[test]
+fn a_state_machine_that_makes_no_sense_of_a_snapshot_stops_the_node() {
+    let (disk, machine) = (Disk::default(), Machine::default());
+    let mut host = Host::start(settings(3), &disk, &machine);
+    machine.puzzled.store(true, Ordering::Relaxed);
+    host.client.deliver(from_leader());
+    let why = host.turn_until_stopped();
+    assert!(
+        matches!(&why, Err(NodeError::Restore(why)) if why.to_string() == "this makes no sense"),
+        "{why:?}"
+    );
+    host.node.close().join();
+
+    // And so it goes at every start, until somebody mends the machine.
+    let mut host = Host::start(settings(3), &disk, &machine);
+    assert!(matches!(host.turn_until_stopped(), Err(NodeError::Restore(_))));
+    host.node.close().join();
+    machine.puzzled.store(false, Ordering::Relaxed);
+    let mut host = Host::start(settings(3), &disk, &machine);
+    host.turn_until(|host| host.status().applied.get() == 7);
+}
+
+#[test]
+fn a_snapshot_that_can_not_be_opened_stops_the_node_at_its_start() {
+    let disk = Disk::default();
+    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    propose(&mut host, 1);
+    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
+    host.stop().join();
+    disk.snapshots.fail_at(Broken::Open);
+    let mut host = Host::start(settings(1), &disk, &Machine::default());
+    host.now = host.now.plus(2 * ELECTION);
+    let why = host.turn_until_stopped();
+    assert!(
+        matches!(&why, Err(NodeError::Store(StoreError::Other(text))) if text == "broken: Open")
+    );
+}
