@@ -181,12 +181,11 @@ impl Raft {
         if index > self.commit || self.commit < leader.term_start {
             return;
         }
-        let current = current.clone();
         if current.is_joint() {
             return self.append_membership(current.settled(), out);
         }
         let Some(change) = &leader.change else { return self.retire_if_removed(out) };
-        let target = change.target.clone();
+        let (current, target) = (current.clone(), change.target.clone());
         if target == current {
             // If the entry is compacted, it was committed before the log begins.
             let term = self.log.term_at(index);

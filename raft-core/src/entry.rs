@@ -135,14 +135,14 @@ impl Entries {
     }
 
     /// The longest beginning that has at most `bytes` and `count` entries, but at least one entry.
-    pub(crate) fn up_to(&self, bytes: usize, count: usize) -> Self {
+    pub(crate) fn up_to(self, bytes: usize, count: usize) -> Self {
         let mut sum = 0_usize;
         let fit = self.iter().take(count).take_while(|entry| {
             sum = sum.saturating_add(entry.size());
             sum <= bytes
         });
         let len = fit.count().max(1).min(self.len());
-        Self { batch: self.batch.clone(), from: self.from, to: self.from + len as u32 }
+        Self { to: self.from + len as u32, ..self }
     }
 
     /// The sum of [`Entry::size`].

@@ -41,9 +41,11 @@ pub(crate) struct Log {
     disk_answered: Instant,
 }
 
+/// A run of entries in memory, never empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Cached {
     entries: Entries,
+    last: LogIndex,
     bytes: usize,
 }
 
@@ -182,7 +184,9 @@ impl Log {
 
     /// The configuration in force: the newest of the log.
     pub(crate) fn membership(&self) -> (LogIndex, &Arc<Membership>) {
-        self.membership_at(self.last).unwrap_or((self.base.index, &self.memberships[0].1))
+        // There is always one.
+        let (index, membership) = &self.memberships[self.memberships.len() - 1];
+        (*index, membership)
     }
 
     /// The configuration in force at an index, with the index of its entry; `None` if that is
@@ -207,7 +211,7 @@ impl Log {
             }
         }
         let bytes = entries.size();
-        self.tail.push_back(Cached { entries, bytes });
+        self.tail.push_back(Cached { entries, last: last_index, bytes });
         self.tail_bytes += bytes;
         self.unwritten_bytes += bytes;
         self.last = last_index;
@@ -230,7 +234,7 @@ impl Log {
             let bytes = entries.size();
             self.tail_bytes = self.tail_bytes - run.bytes + bytes;
             self.tail.pop_back();
-            self.tail.push_back(Cached { entries, bytes });
+            self.tail.push_back(Cached { entries, last: keep, bytes });
             break;
         }
         self.terms.truncate(self.terms.partition_point(|start| start.first <= keep));
@@ -268,7 +272,7 @@ impl Log {
         let past = self.memberships.partition_point(|(first, _)| *first <= to);
         self.memberships.drain(..past.saturating_sub(1));
         while let Some(run) = self.tail.front()
-            && run.entries.last().is_none_or(|entry| entry.index <= to)
+            && run.last <= to
         {
             self.tail_bytes -= run.bytes;
             self.tail.pop_front();
@@ -295,21 +299,31 @@ impl Log {
         self.durable = index;
     }
 
+    /// Which of the runs in memory is the first that ends at `from` or later. Nearly always the
+    /// newest few are asked for, so the search begins with them.
+    fn place_of(&self, from: LogIndex) -> usize {
+        const NEWEST: usize = 4;
+        let count = self.tail.len();
+        let newest = self.tail.iter().rev().take(NEWEST).take_while(|run| run.last >= from).count();
+        if newest < NEWEST || newest == count {
+            return count - newest;
+        }
+        self.tail.partition_point(|run| run.last < from)
+    }
+
     /// The runs in memory that hold entries from `from` on.
     fn runs(&self, from: LogIndex) -> impl Iterator<Item = Entries> {
-        let skip = self
-            .tail
-            .partition_point(|run| run.entries.last().is_none_or(|entry| entry.index < from));
-        self.tail.range(skip..).map(move |run| run.entries.between(from, LogIndex::MAX))
+        let runs = self.tail.range(self.place_of(from)..);
+        runs.map(move |run| run.entries.between(from, LogIndex::MAX))
     }
 
     /// The run that holds the entry at `from`, cut to the range, sharing its memory; `None` if that
     /// entry is not in memory.
     pub(crate) fn run_at(&self, range: RangeInclusive<LogIndex>) -> Option<Entries> {
         let (from, through) = range.into_inner();
-        let run = self.runs(from).next()?;
-        let starts_here = run.first().is_some_and(|entry| entry.index == from);
-        (starts_here && from <= through).then(|| run.between(from, through))
+        let run = self.tail.get(self.place_of(from))?;
+        let holds = run.entries.first().is_some_and(|first| first.index <= from);
+        (holds && from <= through).then(|| run.entries.between(from, through))
     }
 
     /// Entries from `from` on within the limits, but at least one; `None` if that one is not in
@@ -317,8 +331,9 @@ impl Log {
     /// together.
     pub(crate) fn entries(&self, from: LogIndex, bytes: usize, count: usize) -> Option<Entries> {
         let whole = self.run_at(from..=self.last)?;
+        let len = whole.len();
         let first = whole.up_to(bytes, count);
-        let cut = first.len() < whole.len();
+        let cut = first.len() < len;
         if cut || first.len() >= count || first.last().is_none_or(|entry| entry.index == self.last)
         {
             return Some(first);
@@ -349,12 +364,8 @@ impl Log {
         if hard_state.is_none() && nothing_new {
             return None;
         }
-        let entries = if self.written == self.last {
-            Entries::empty()
-        } else {
-            // Entries that were never written are always in memory.
-            self.entries(self.written.next(), usize::MAX, usize::MAX).unwrap_or_else(Entries::empty)
-        };
+        let entries =
+            if self.written == self.last { Entries::empty() } else { self.join_unwritten() };
         self.newest_ticket = self.newest_ticket.next();
         let bytes = core::mem::take(&mut self.unwritten_bytes);
         self.in_flight_bytes += bytes;
@@ -364,6 +375,22 @@ impl Log {
         let truncate_from = self.truncate_from.take();
         let begin_after = core::mem::take(&mut self.base_changed).then_some(self.base);
         Some(Write { ticket: self.newest_ticket, hard_state, truncate_from, begin_after, entries })
+    }
+
+    /// The entries that were never written, which are always in memory. From now on they are one
+    /// run, so that nobody who is sent them has to put them together again.
+    fn join_unwritten(&mut self) -> Entries {
+        let from = self.written.next();
+        let entries = self.entries(from, usize::MAX, usize::MAX).unwrap_or_else(Entries::empty);
+        let place = self.place_of(from);
+        let joined = self.tail.len() - place > 1;
+        let whole_runs = self.tail.get(place).and_then(|run| run.entries.first());
+        if joined && whole_runs.is_some_and(|first| first.index == from) {
+            self.tail.truncate(place);
+            let (entries, last, bytes) = (entries.clone(), self.last, self.unwritten_bytes);
+            self.tail.push_back(Cached { entries, last, bytes });
+        }
+        entries
     }
 
     /// Since when the disk has completed nothing although there is something to complete.
@@ -403,7 +430,7 @@ impl Log {
     pub(crate) fn shrink(&mut self, limit: usize) {
         while self.tail_bytes > limit {
             let Some(run) = self.tail.front() else { return };
-            if run.entries.last().is_some_and(|entry| entry.index > self.durable) {
+            if run.last > self.durable {
                 return;
             }
             self.tail_bytes -= run.bytes;
@@ -446,7 +473,8 @@ impl Log {
             let (Some(first), Some(last)) = (run.entries.first(), run.entries.last()) else {
                 return Err("no empty run in the tail");
             };
-            if last.index.next() != next || !self.agrees_at(first.position()) {
+            let ends = last.index == run.last && run.last.next() == next;
+            if !ends || !self.agrees_at(first.position()) {
                 return Err(
                     "the tail is contiguous, ends at the last index and has the log's terms",
                 );

@@ -95,7 +95,7 @@ impl Raft {
 
     /// Sends each peer what is due: at most one message each. `loaded` is for those that wait for
     /// it.
-    pub(crate) fn replicate(&mut self, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
+    pub(crate) fn replicate(&mut self, loaded: &[Loaded], out: &mut Outbox<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Leader { peers, sequence, .. } = &mut **leader;
         let mut speaker = Speaker {
@@ -107,7 +107,7 @@ impl Raft {
             sequence,
         };
         for peer in peers {
-            let loaded = loaded.filter(|loaded| peer.loading == Some(loaded.from));
+            let loaded = loaded.iter().find(|loaded| peer.loading == Some(loaded.from));
             speaker.serve(peer, loaded, out);
         }
     }
@@ -136,7 +136,7 @@ impl Speaker<'_> {
                     let loaded = loaded
                         .filter(|loaded| loaded.from == peer.next && !loaded.entries.is_empty());
                     let entries = match loaded {
-                        Some(loaded) => Some(loaded.entries.up_to(bytes, count)),
+                        Some(loaded) => Some(loaded.entries.clone().up_to(bytes, count)),
                         None => self.log.entries(peer.next, bytes, count),
                     };
                     if let Some(entries) = entries {
