@@ -5,7 +5,7 @@ use bytes::Bytes;
 /// Every node compacts its log when it has applied so many entries since the last time.
 pub(crate) const COMPACTION: u64 = 4096;
 
-/// Three nodes of one library, the first of which leads.
+/// Three nodes of one library, one of which leads.
 ///
 /// Whatever the library wants written counts as durable as soon as the library has handed it over;
 /// messages are passed on as values, in order and without an encoding. So what is measured is the
@@ -14,7 +14,7 @@ pub(crate) trait Cluster {
     /// What the library is called in tables.
     const NAME: &'static str;
 
-    /// Starts the nodes and lets the first be elected.
+    /// Starts the nodes and lets one be elected.
     fn start() -> Self;
 
     /// Hands commands to the leader, and carries out everything that follows until nobody has

@@ -265,6 +265,5 @@ impl Raft {
         self.finish_handovers(out);
         let noop = alloc::vec![Payload::Noop];
         self.log.append(Entries::of_term(self.hard_state.term, last.next(), noop));
-        self.advance_commit(out);
     }
 }

@@ -136,6 +136,9 @@ impl Entries {
 
     /// The longest beginning that has at most `bytes` and `count` entries, but at least one entry.
     pub(crate) fn up_to(self, bytes: usize, count: usize) -> Self {
+        if self.to - self.from <= 1 {
+            return self;
+        }
         let mut sum = 0_usize;
         let fit = self.iter().take(count).take_while(|entry| {
             sum = sum.saturating_add(entry.size());

@@ -303,10 +303,13 @@ impl Log {
     /// newest few are asked for, so the search begins with them.
     fn place_of(&self, from: LogIndex) -> usize {
         const NEWEST: usize = 4;
-        let count = self.tail.len();
-        let newest = self.tail.iter().rev().take(NEWEST).take_while(|run| run.last >= from).count();
-        if newest < NEWEST || newest == count {
-            return count - newest;
+        let mut place = self.tail.len();
+        let searched = place.saturating_sub(NEWEST);
+        while place > searched && self.tail.get(place - 1).is_some_and(|run| run.last >= from) {
+            place -= 1;
+        }
+        if place > searched || place == 0 {
+            return place;
         }
         self.tail.partition_point(|run| run.last < from)
     }
@@ -330,12 +333,11 @@ impl Log {
     /// memory. Entries of one run are shared; only those that lie in several runs are copied
     /// together.
     pub(crate) fn entries(&self, from: LogIndex, bytes: usize, count: usize) -> Option<Entries> {
-        let whole = self.run_at(from..=self.last)?;
-        let len = whole.len();
-        let first = whole.up_to(bytes, count);
-        let cut = first.len() < len;
-        if cut || first.len() >= count || first.last().is_none_or(|entry| entry.index == self.last)
-        {
+        let first = self.run_at(from..=self.last)?;
+        let len = first.len();
+        let first = first.up_to(bytes, count);
+        let ends = first.last().is_none_or(|entry| entry.index == self.last);
+        if ends || first.len() < len || first.len() >= count {
             return Some(first);
         }
         let mut room = bytes.saturating_sub(first.size());
@@ -381,11 +383,13 @@ impl Log {
     /// run, so that nobody who is sent them has to put them together again.
     fn join_unwritten(&mut self) -> Entries {
         let from = self.written.next();
+        let starts_at = |run: &Cached| run.entries.first().is_some_and(|entry| entry.index == from);
+        if let Some(newest) = self.tail.back().filter(|newest| starts_at(newest)) {
+            return newest.entries.clone();
+        }
         let entries = self.entries(from, usize::MAX, usize::MAX).unwrap_or_else(Entries::empty);
         let place = self.place_of(from);
-        let joined = self.tail.len() - place > 1;
-        let whole_runs = self.tail.get(place).and_then(|run| run.entries.first());
-        if joined && whole_runs.is_some_and(|first| first.index == from) {
+        if self.tail.get(place).is_some_and(starts_at) {
             self.tail.truncate(place);
             let (entries, last, bytes) = (entries.clone(), self.last, self.unwritten_bytes);
             self.tail.push_back(Cached { entries, last, bytes });

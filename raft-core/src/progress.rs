@@ -28,6 +28,10 @@ pub(crate) struct Progress {
     pub(crate) answered: u64,
     /// Rejections of messages up to this one were dealt with.
     dealt_with: u64,
+    /// The number of the newest message that had been sent when `matched` last rose.
+    matched_at: u64,
+    /// The peer denies what it had acknowledged.
+    pub(crate) has_lost_entries: bool,
     /// The commit index that the peer was last told.
     pub(crate) commit_sent: LogIndex,
     /// Up to here somebody waits at the peer for news of the commit.
@@ -76,6 +80,8 @@ impl Progress {
             heard: now,
             answered: 0,
             dealt_with: 0,
+            matched_at: 0,
+            has_lost_entries: false,
             commit_sent: LogIndex::ZERO,
             commit_wanted: LogIndex::ZERO,
             met: (LogIndex::ZERO, 0),
@@ -102,8 +108,14 @@ impl Progress {
     }
 
     /// The peer's log agrees up to `last` and is durable up to `durable`; the log here begins
-    /// behind `base`. Says whether `matched` rose.
-    pub(crate) fn accepted(&mut self, last: LogIndex, durable: LogIndex, base: LogIndex) -> bool {
+    /// behind `base`. `newest` is the number of the newest message that went out.
+    pub(crate) fn accepted(
+        &mut self,
+        last: LogIndex,
+        durable: LogIndex,
+        base: LogIndex,
+        newest: u64,
+    ) {
         self.next = self.next.max(last.next());
         match &self.state {
             // It may be any index that connects the logs, not only that of the snapshot.
@@ -114,15 +126,16 @@ impl Progress {
             }
             State::Probe { .. } | State::Replicate => self.state = State::Replicate,
         }
-        let rose = durable > self.matched;
-        self.matched = self.matched.max(durable);
+        if durable > self.matched {
+            self.matched = durable;
+            self.matched_at = newest;
+        }
         while let Some((sent, bytes)) = self.in_flight.front()
             && *sent <= self.matched
         {
             self.in_flight_bytes -= bytes;
             self.in_flight.pop_front();
         }
-        rose
     }
 
     /// Whether the rejection of message `sequence`, with entries after `prev`, tells something new.
@@ -131,6 +144,12 @@ impl Progress {
     /// never stop talking.
     pub(crate) fn is_news(&self, sequence: u64, prev: LogIndex) -> bool {
         sequence > self.dealt_with && self.matched < prev && prev < self.next
+    }
+
+    /// Whether the rejection of message `sequence` proves that the peer has lost entries that it had
+    /// acknowledged: it was asked about them after the acknowledgement was here.
+    pub(crate) fn proves_loss(&self, sequence: u64, prev: LogIndex) -> bool {
+        sequence > self.matched_at && prev <= self.matched
     }
 
     /// The logs meet at `meeting` at the latest: start again from there. `newest` is the number of

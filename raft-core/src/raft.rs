@@ -342,11 +342,11 @@ impl Raft {
             if held.until <= ticket { out.release(held.message) } else { self.held.push_back(held) }
         }
         self.count_own_vote(out);
-        self.advance_commit(out);
     }
 
     /// What every step ends with: everything that the new state allows is put into outputs.
     fn finish(&mut self, loaded: &[Loaded], out: &mut Outbox<'_>) {
+        self.advance_commit(out);
         self.advance_change(out);
         self.hand_out(out);
         self.advance_reads(out);

@@ -46,11 +46,10 @@ impl Raft {
         peer.without_state = reply.needs_snapshot.is_some();
         match reply.result {
             AppendResult::Accepted { last, durable } => {
-                if peer.accepted(last, durable, base) {
-                    self.advance_commit(out);
-                }
+                peer.accepted(last, durable, base, newest);
             }
             AppendResult::Rejected { prev, hint } => {
+                peer.has_lost_entries |= peer.proves_loss(reply.sequence, prev);
                 let probed = !matches!(peer.state, State::Snapshot(_));
                 if probed && peer.is_news(reply.sequence, prev) {
                     peer.rejected(self.log.last_at_most(hint).index, newest);
@@ -71,6 +70,9 @@ impl Raft {
     /// term is only safe once one of this term follows it (paper, section 5.4.2).
     pub(crate) fn advance_commit(&mut self, out: &mut Outbox<'_>) {
         let Role::Leader(leader) = &self.role else { return };
+        if self.commit == self.log.last() {
+            return;
+        }
         let durable = self.log.durable();
         let matched = |id| match leader.peers.iter().find(|peer| peer.id == id) {
             Some(peer) => peer.matched,

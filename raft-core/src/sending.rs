@@ -197,15 +197,16 @@ impl Raft {
     /// Abandons the transfers that gain nothing, and forgets the snapshots that nobody needs.
     pub(crate) fn review_snapshots(&mut self, out: &mut Outbox<'_>) {
         self.review_receiving(out);
-        let patience = self.config.election_timeout.saturating_mul(PATIENCE);
         let (now, base) = (self.now, self.log.base().index);
         let covered = self.snapshot.as_ref().map_or(LogIndex::ZERO, |it| it.position.index);
+        let election_timeout = self.config.election_timeout;
+        let is_over = |since: Instant| since.plus(election_timeout.saturating_mul(PATIENCE)) <= now;
         if let Role::Leader(leader) = &mut self.role {
             for peer in &mut leader.peers {
-                let silent = peer.heard.plus(patience) <= now;
-                peer.catching_up &= !silent && peer.matched < covered;
+                peer.catching_up =
+                    peer.catching_up && peer.matched < covered && !is_over(peer.heard);
                 if let State::Snapshot(sending) = &peer.state
-                    && sending.gained.plus(patience) <= now
+                    && is_over(sending.gained)
                 {
                     peer.probe(base);
                 }

@@ -52,7 +52,8 @@ pub struct Status {
     pub last_quorum_contact: Option<Instant>,
     /// At a leader: the other members.
     pub peers: Vec<PeerStatus>,
-    /// What the node has ignored since it started.
+    /// What the node has ignored since it started, or since the counts were
+    /// [taken](Raft::take_dropped).
     pub dropped: Dropped,
 }
 
@@ -73,6 +74,10 @@ pub struct PeerStatus {
     pub probing: bool,
     /// When it was last heard in this term; the start of the leadership if never.
     pub heard: Instant,
+    /// It denies entries that it had acknowledged as durable: its disk has lost them, and perhaps
+    /// votes too. It gets no entries any more, and what it votes for can't be trusted. Stop it, remove
+    /// it from the cluster, and add a new node under a new id.
+    pub has_lost_entries: bool,
 }
 
 /// Counts of inputs that were ignored, each for a reason.
@@ -94,6 +99,13 @@ pub struct Dropped {
 }
 
 impl Raft {
+    /// Takes the counts of what was ignored; they begin at zero again. For a host that adds them up
+    /// itself, and for a model checker, which would take two states for different ones because of
+    /// them.
+    pub fn take_dropped(&mut self) -> Dropped {
+        core::mem::take(&mut self.dropped)
+    }
+
     /// A picture of the node. Building it takes an allocation for the peers of a leader.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -112,6 +124,7 @@ impl Raft {
                 _ => None,
             },
             heard: peer.heard,
+            has_lost_entries: peer.has_lost_entries,
         });
         Status {
             id: self.config.id,

@@ -419,8 +419,8 @@ fn a_lone_voter_numbers_its_entries_without_gap_or_repetition() {
     cluster.settle();
 }
 
-/// R040: a follower whose disk has lost what it acknowledged. Nothing can be promised then, but
-/// nobody panics and nothing is committed that is not there.
+/// R040, R031: a follower whose disk has lost what it acknowledged. Nothing can be promised then, but
+/// nobody panics, nothing is committed that is not there, and the leader says whose disk it is.
 #[test]
 fn a_follower_that_has_lost_acknowledged_entries_does_not_crash_its_leader() {
     let mut cluster = Cluster::new(3);
@@ -433,9 +433,26 @@ fn a_follower_that_has_lost_acknowledged_entries_does_not_crash_its_leader() {
     cluster.run(10 * HEARTBEAT);
     assert_eq!((cluster.commit(2), cluster.log(2)), (0, "1:".into()));
     assert!(cluster.leads(1));
+    let lost = |cluster: &Cluster| -> Vec<u64> {
+        let peers = cluster.status(1).peers.into_iter();
+        peers.filter(|peer| peer.has_lost_entries).map(|peer| peer.id.get()).collect()
+    };
+    assert_eq!(lost(&cluster), [2]);
     cluster.propose(1, "c");
     cluster.run(HEARTBEAT);
     assert_eq!(cluster.commit(1), 4);
+    assert_eq!(lost(&cluster), [2]);
+}
+
+/// A rejection that was on its way when its place was acknowledged proves nothing.
+#[test]
+fn a_late_rejection_does_not_pass_for_a_loss() {
+    let mut node = Lone::of(3);
+    node.lead();
+    node.propose(1, "a");
+    node.hears(2, 1, accepted_numbered(2, 2, 2));
+    node.hears(2, 1, rejected(1, at(0, 0)));
+    assert!(node.status(1).peers.iter().all(|peer| !peer.has_lost_entries));
 }
 
 /// Two leaders in one term are a breach of the protocol; the first one stays.

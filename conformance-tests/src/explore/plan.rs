@@ -110,6 +110,7 @@ fn options(
         clock_skew,
         clock_origins: if rng.bool() { 1_000_000 * MS } else { 0 },
         cuts_take_all: rng.bool(),
+        gather: if rng.bool() { rng.u64(1..900) } else { 0 },
         // Encoding is slow and has tests of its own.
         wire: chance(rng, 50),
         record,

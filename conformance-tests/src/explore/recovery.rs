@@ -35,13 +35,19 @@ impl Run {
             node.paused_until = now;
             node.disk_hangs_until = now;
         }
-        if !self.enough(|id| !self.is_lost(id)) {
-            // Nobody is left who could send them a snapshot, so the operator starts them anew.
-            for node in 0..self.world.nodes.len() {
-                if self.world.nodes[node].lost {
-                    self.world.crash(node);
-                    self.world.start(node);
-                }
+        self.revive();
+    }
+
+    /// If nobody is left who could send a snapshot to those that have lost their states, the operator
+    /// starts them anew.
+    fn revive(&mut self) {
+        if self.enough(|id| !self.is_lost(id)) {
+            return;
+        }
+        for node in 0..self.world.nodes.len() {
+            if self.world.nodes[node].lost {
+                self.world.crash(node);
+                self.world.start(node);
             }
         }
     }
@@ -57,6 +63,8 @@ impl Run {
         let end = self.world.now + nanos(RECOVERY);
         self.until(end, "no leader", |run| run.leader().is_some())?;
         self.all_answered()?;
+        // A change that was under way may have left members that have all lost their states.
+        self.revive();
         let end = self.world.now + nanos(RECOVERY);
         for node in 0..self.world.nodes.len() {
             self.write_somehow(end, node)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use raft_node::core::{
-    Config, ConfigError, Entries, Instant, LogIndex, Membership, Payload, Raft, RequestId,
+    Config, ConfigError, Entries, Event, Instant, LogIndex, Membership, Payload, Raft, RequestId,
     Restored, Snapshot,
 };
 use raft_node::{RequestError, StateMachine, StoreError};
@@ -34,6 +34,8 @@ pub(crate) struct SimNode {
     pub(crate) waiting: BTreeMap<RequestId, Waiting>,
     pub(crate) committed: BTreeMap<LogIndex, CallId>,
     pub(crate) clock: SkewedClock,
+    /// What waits to be given to the core.
+    pub(crate) gathered: Vec<Event>,
     pub(crate) wake_at: Option<u64>,
     pub(crate) paused_until: u64,
     requests: u64,
@@ -130,6 +132,7 @@ impl SimNode {
             waiting: BTreeMap::new(),
             committed: BTreeMap::new(),
             clock: SkewedClock { pace, origin: 0, offset: 0 },
+            gathered: Vec::new(),
             wake_at: None,
             paused_until: 0,
             requests: 0,
@@ -172,6 +175,7 @@ impl SimNode {
         self.lost = false;
         self.applied = LogIndex::ZERO;
         self.handed_out = LogIndex::ZERO;
+        self.gathered.clear();
         self.wake_at = None;
         self.paused_until = 0;
         Ok(orphans)

@@ -50,6 +50,9 @@ pub struct Options {
     pub clock_origins: u64,
     /// Whether a cut also takes the messages that are under way on the link.
     pub cuts_take_all: bool,
+    /// Of 1,000 events so many wait at their node for the next ones, and are given to the core
+    /// together with them.
+    pub gather: u64,
     /// Whether messages are encoded and decoded on their way, which also counts bytes.
     pub wire: bool,
     /// Whether a readable trace is kept.
@@ -80,6 +83,7 @@ impl Options {
             clock_skew: 0,
             clock_origins: 0,
             cuts_take_all: true,
+            gather: 0,
             wire: true,
             record: false,
         }

@@ -50,6 +50,8 @@ pub(super) enum Local {
     SnapshotJob,
     /// The node's own snapshot is written.
     OwnSnapshot,
+    /// What was gathered is given to the core.
+    Turn,
     Wake,
 }
 
@@ -231,6 +233,8 @@ impl World {
             Local::Loaded { from, entries } => self.step(node, Event::Loaded { from, entries }),
             Local::SnapshotJob => self.snapshot_job_done(node),
             Local::OwnSnapshot => self.own_snapshot_done(node),
+            Local::Turn if self.nodes[node].gathered.is_empty() => {}
+            Local::Turn => self.step(node, Event::Wake),
             Local::Wake => {
                 self.nodes[node].wake_at = None;
                 self.step(node, Event::Wake);
@@ -247,15 +251,31 @@ impl World {
         }
     }
 
-    /// One step of a node, and everything that follows from it.
+    /// Gives an event to a node, now or together with those that come next.
     pub(crate) fn step(&mut self, node: usize, event: Event) {
+        if self.nodes[node].raft.is_none() {
+            return;
+        }
+        // The host acts upon what follows from these.
+        let urgent = matches!(event, Event::Wake | Event::SnapshotTaken(_) | Event::StateLost);
+        self.nodes[node].gathered.push(event);
+        if !urgent && self.options.gather > 0 && self.chance(self.options.gather) {
+            let at = self.now + self.rng.u64(0..MS);
+            return self.schedule_local(at, node, Local::Turn);
+        }
+        self.turn(node);
+    }
+
+    /// One step of a node, and everything that follows from it.
+    fn turn(&mut self, node: usize) {
         let local = self.nodes[node].clock.local(self.now);
         self.steps += 1;
         if self.steps > STORM {
             return self.checker.fail("I19: the nodes talk without end".into());
         }
-        let Some(raft) = &mut self.nodes[node].raft else { return };
-        let outputs = raft.step(event.at(local));
+        let SimNode { raft: Some(raft), gathered, .. } = &mut self.nodes[node] else { return };
+        let mut outputs = Vec::new();
+        raft.step_all(local, gathered.drain(..), &mut outputs);
         self.trace.absorb(&(self.now, node, &outputs));
         self.checker.before_outputs(&self.nodes, node, &outputs);
         for output in outputs {

@@ -5,7 +5,7 @@ use raft_node::core::{LogIndex, RoleKind, Status, Term};
 use crate::sim::checker::Checker;
 use crate::sim::checker::disks::Log;
 use crate::sim::node::SimNode;
-use crate::sim::world::number;
+use crate::sim::world::{id_of, number};
 
 impl Checker {
     /// I1, I3 and I13.
@@ -45,12 +45,6 @@ impl Checker {
 
     /// I13: what a leader believes that the others have is on their disks.
     fn check_matches(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
-        // Who is removed and added again begins anew.
-        for (peer, before) in self.known[node].matched.iter_mut().enumerate() {
-            if !status.peers.iter().any(|it| number(it.id) == peer) {
-                *before = None;
-            }
-        }
         let current = Log::current(&nodes[node]);
         for peer in &status.peers {
             let at = number(peer.id);
@@ -69,6 +63,10 @@ impl Checker {
             self.demand(holds, || {
                 format!("I13: leader {node} believes that {peer:?} has what its disk lacks")
             });
+        }
+        // Who is removed and added again begins anew, perhaps within one step.
+        for (peer, matched) in self.known[node].matched.iter_mut().enumerate() {
+            matched.take_if(|_| !status.membership.contains(id_of(peer)));
         }
     }
 }
