@@ -25,6 +25,7 @@ impl Directory {
         let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.exists()).collect();
         fs::create_dir_all(&path).map_err(failed("create", &path))?;
         missing.iter().filter_map(|dir| dir.parent()).try_for_each(sync)?;
+        sync_name(&path)?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }
@@ -54,6 +55,18 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
 /// Makes the creation, renaming and removal of files in `dir` durable.
 pub(crate) fn sync(dir: &Path) -> Result<(), StoreError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed("sync", dir))
+}
+
+/// Makes the name of a directory durable: whoever has made it may have died before doing so. Where
+/// the directory above can't be opened, somebody else has made it.
+pub(crate) fn sync_name(dir: &Path) -> Result<(), StoreError> {
+    let path = std::path::absolute(dir).map_err(failed("locate", dir))?;
+    match path.parent().map_or(Ok(()), sync) {
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
 /// Removes a file, if it is there. The removal is durable after [`sync`].

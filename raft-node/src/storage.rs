@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     FileLog, FileSnapshots, LogStore, MemoryLog, MemorySnapshots, SnapshotStore, StoreError,
+    directory,
 };
 
 /// A node's storage: its log, and its snapshots. The two belong together: a log without the
@@ -29,7 +30,10 @@ impl Storage {
     /// Those of [`FileLog::open`] and [`FileSnapshots::open`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let dir = dir.as_ref();
-        Ok(Self::new(FileLog::open(dir.join("log"))?, FileSnapshots::open(dir.join("snapshots"))?))
+        let (log, snapshots) =
+            (FileLog::open(dir.join("log"))?, FileSnapshots::open(dir.join("snapshots"))?);
+        directory::sync_name(dir)?;
+        Ok(Self::new(log, snapshots))
     }
 
     /// A storage in memory, for tests and trials. **Nothing in it survives the process**, see

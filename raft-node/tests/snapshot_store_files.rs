@@ -234,6 +234,18 @@ fn writers_and_transfers_that_are_given_up_leave_no_files() {
 }
 
 /// A node that is stopped and started again in one process may meet a writer of its former life.
+/// A name has only the position and the checksum of a snapshot, which another one may share.
+#[test]
+fn only_the_snapshot_that_is_meant_is_removed() {
+    let (dir, snapshot, _) = stored();
+    let store = open(dir.path());
+    let members = Arc::new(Membership::of_voters([4].map(NodeId::new)));
+    store.remove(&Snapshot { membership: members, ..snapshot.clone() }).unwrap();
+    assert!(path_of(dir.path(), &snapshot).exists());
+    store.remove(&snapshot).unwrap();
+    assert!(!path_of(dir.path(), &snapshot).exists());
+}
+
 #[test]
 fn a_writer_that_outlives_its_store_does_not_touch_the_files_of_the_next() {
     let dir = tempfile::tempdir().unwrap();

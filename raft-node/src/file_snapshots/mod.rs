@@ -153,6 +153,13 @@ impl SnapshotStore for FileSnapshots {
     fn remove(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
         let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
         receiving.take_if(|it| it.snapshot == *snapshot);
+        match self.find(snapshot) {
+            // Another one of the same name, which is not what was meant.
+            Ok(None) => return Ok(()),
+            // A damaged one is of no use to anybody.
+            Ok(Some(_)) | Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
         directory::remove(&Name::of(snapshot).path(self.dir.path()))?;
         directory::sync(self.dir.path())
     }
