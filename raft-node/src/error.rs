@@ -32,10 +32,10 @@ pub enum StoreError {
         /// The data directory.
         path: PathBuf,
     },
-    /// A part of the log or of a snapshot that was once complete no longer reads as it was written. Cutting it off
-    /// could lose committed entries, so the node does not start. Keep the other members running
-    /// without this one; don't start it on an empty directory or an older copy, for it would have
-    /// forgotten what it promised.
+    /// A part of the log or of a snapshot that was once complete no longer reads as it was written.
+    /// Cutting it off could lose committed entries, so the node does not start. Keep the other members
+    /// running without this one; don't start it on an empty directory or an older copy, for it would
+    /// have forgotten what it promised.
     #[error("{} is damaged at offset {offset}: {what}", path.display())]
     Damaged {
         /// The file.
@@ -112,9 +112,24 @@ pub enum NodeError {
         /// The node.
         id: NodeId,
     },
-    /// The log holds something, and not whose it is. A part of the storage is missing.
-    #[error("the storage holds a log that does not say whose it is")]
+    /// The storage holds entries, a vote or a snapshot, and its log does not say whose they are: a
+    /// part of the storage is missing, such as a directory that is not mounted. Bring it back. If it is
+    /// lost, so is what the node has promised: remove the node from the cluster, and add a new one
+    /// with an id that was never used and an empty storage.
+    #[error(
+        "the storage does not say whose it is, and is not empty: the log, or a part of it, is \
+         missing"
+    )]
     NoIdentity,
+    /// What the log says of its node comes from a version that this one can't read. Start the
+    /// program that wrote it.
+    #[error("the node's name has format version {found}; this program reads version {expected}")]
+    IdentityVersion {
+        /// The version in the log.
+        found: u8,
+        /// The version that this program reads.
+        expected: u8,
+    },
     /// The state machine could not be restored from a snapshot: the reader failed, or the machine
     /// made no sense of it, for instance because a newer version wrote it.
     #[error("the state machine can't be restored from the snapshot: {0}")]
@@ -140,6 +155,14 @@ pub enum NodeError {
         address: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// The settings have an address that no node can tell its peers. Give a shorter one.
+    #[error("the address of node {id} has more than {limit} bytes")]
+    AddressTooLong {
+        /// The node.
+        id: NodeId,
+        /// The limit in bytes.
+        limit: usize,
     },
     /// The node was not given its own address among the peers.
     #[error("node {id} has no address of its own to listen on")]

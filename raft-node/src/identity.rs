@@ -3,27 +3,27 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use raft_core::{HardState, LogIndex, Membership, NodeId, StoredLog};
+use raft_core::{HardState, LogIndex, Membership, NodeId, Snapshot, StoredLog};
 
-use crate::{ClusterId, LogStore, NodeError, Settings, StoreError};
+use crate::{ClusterId, NodeError, Settings, StoreError};
 
 const VERSION: u8 = 1;
 
 /// Tells one storage from another: a random number, drawn when the storage is first used. A node
 /// whose disk was wiped, or that runs on a copy of another's name, has another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct StorageId(u64);
+pub(crate) struct StorageId(u64);
 
 impl StorageId {
     /// Names a storage.
     #[must_use]
-    pub const fn new(id: u64) -> Self {
+    pub(crate) const fn new(id: u64) -> Self {
         Self(id)
     }
 
     /// The number behind the name.
     #[must_use]
-    pub const fn get(self) -> u64 {
+    pub(crate) const fn get(self) -> u64 {
         self.0
     }
 }
@@ -41,43 +41,46 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Reads who the node is, or makes it so on a storage that was never used.
+    /// Who the node is, from what the storage holds: `kept` is the metadata of its log. Says as well
+    /// whether that is news, which has to be kept before anything else is written.
     pub(crate) fn establish(
         settings: &Settings,
-        store: &mut impl LogStore,
+        kept: Bytes,
         log: &StoredLog,
-    ) -> Result<Self, NodeError> {
+        snapshot: Option<&Snapshot>,
+    ) -> Result<(Self, bool), NodeError> {
         let founders = settings.founders();
         if !founders.is_empty() && !founders.contains(settings.id()) {
             return Err(NodeError::NotAFounder { id: settings.id() });
         }
-        let kept = store.metadata()?;
+        let untouched = log.last == LogIndex::ZERO
+            && log.hard_state == HardState::default()
+            && snapshot.is_none();
         if kept.is_empty() {
-            let unused = log.last == LogIndex::ZERO && log.hard_state == HardState::default();
-            if !unused {
+            // A log that was lost is not replaced by a new one: the node has forgotten its vote.
+            if !untouched {
                 return Err(NodeError::NoIdentity);
             }
             let storage = StorageId(getrandom::u64().map_err(NodeError::Randomness)?);
             let (cluster, node) = (settings.cluster_id(), settings.id());
-            let identity = Self { cluster, node, storage, founders, met: BTreeMap::new() };
-            store.set_metadata(&identity.encode())?;
-            return Ok(identity);
+            return Ok((Self { cluster, node, storage, founders, met: BTreeMap::new() }, true));
         }
-        let damaged = || StoreError::Other("what the log says of its node makes no sense".into());
-        let mut identity = Self::decode(kept).ok_or_else(damaged)?;
+        let mut identity = Self::decode(kept)?;
         let (cluster, node) = (identity.cluster, identity.node);
         if (cluster, node) != (settings.cluster_id(), settings.id()) {
             return Err(NodeError::OtherNode { cluster, node });
         }
-        if !founders.is_empty() && founders != identity.founders {
-            if !same_members(&founders, &identity.founders) {
-                return Err(NodeError::OtherFounders);
-            }
-            // They have moved. Once the log says where they are, this counts for nothing.
-            identity.founders = founders;
-            store.set_metadata(&identity.encode())?;
+        if founders.is_empty() || founders == identity.founders {
+            return Ok((identity, false));
         }
-        Ok(identity)
+        // Members that have moved are the same; once the log says where they are, this counts for
+        // nothing. A founder that has not even begun an election has promised nothing to anybody.
+        let mistyped = untouched && !identity.founders.is_empty();
+        if !same_members(&founders, &identity.founders) && !mistyped {
+            return Err(NodeError::OtherFounders);
+        }
+        identity.founders = founders;
+        Ok((identity, true))
     }
 
     pub(crate) fn encode(&self) -> Bytes {
@@ -96,10 +99,16 @@ impl Identity {
         bytes.freeze()
     }
 
-    fn decode(mut bytes: Bytes) -> Option<Self> {
-        if bytes.try_get_u8().ok()? != VERSION {
-            return None;
+    fn decode(mut bytes: Bytes) -> Result<Self, NodeError> {
+        let damaged = || StoreError::Other("what the log says of its node makes no sense".into());
+        match bytes.try_get_u8() {
+            Ok(VERSION) => Ok(Self::decode_content(bytes).ok_or_else(damaged)?),
+            Ok(found) => Err(NodeError::IdentityVersion { found, expected: VERSION }),
+            Err(_) => Err(damaged().into()),
         }
+    }
+
+    fn decode_content(mut bytes: Bytes) -> Option<Self> {
         let mut number = || bytes.try_get_u64_le().ok();
         let (cluster, node) = (ClusterId::new(number()?), NodeId::new(number()?));
         let (storage, length) = (StorageId(number()?), usize::try_from(number()?).ok()?);
@@ -122,36 +131,61 @@ fn same_members(left: &Membership, right: &Membership) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use raft_core::{LogPosition, Term};
+
     use super::*;
-    use crate::MemoryLog;
+
+    /// What a storage holds.
+    #[derive(Clone, Default)]
+    struct Stored {
+        metadata: Bytes,
+        log: StoredLog,
+        snapshot: Option<Snapshot>,
+    }
+
+    impl Stored {
+        /// Of a node that has been in an election.
+        fn used(mut self) -> Self {
+            self.log.hard_state.term = Term::new(1).unwrap();
+            self
+        }
+    }
 
     fn settings(id: u64, founders: &[u64]) -> Settings {
         let settings = Settings::new(NodeId::new(id)).cluster(ClusterId::new(7));
         founders.iter().fold(settings, |settings, id| settings.peer(NodeId::new(*id), "a"))
     }
 
-    fn establish(settings: &Settings, store: &mut MemoryLog) -> Result<Identity, NodeError> {
-        let log = store.restore().unwrap();
-        Identity::establish(settings, store, &log)
+    /// Starts on this storage, as a node does.
+    fn establish(settings: &Settings, stored: &mut Stored) -> Result<Identity, NodeError> {
+        let (kept, snapshot) = (stored.metadata.clone(), stored.snapshot.as_ref());
+        let (identity, news) = Identity::establish(settings, kept, &stored.log, snapshot)?;
+        assert_eq!(news, identity.encode() != stored.metadata);
+        stored.metadata = identity.encode();
+        Ok(identity)
     }
 
     #[test]
     fn founding_again_with_the_same_members_is_harmless() {
-        let mut store = MemoryLog::new();
-        let first = establish(&settings(1, &[1, 2]), &mut store).unwrap();
-        assert_eq!(establish(&settings(1, &[2, 1]), &mut store).unwrap(), first);
-        assert_eq!(establish(&settings(1, &[]), &mut store).unwrap(), first);
+        let mut stored = Stored::default();
+        let first = establish(&settings(1, &[1, 2]), &mut stored).unwrap();
+        let mut stored = stored.used();
+        assert_eq!(establish(&settings(1, &[2, 1]), &mut stored).unwrap(), first);
+        assert_eq!(establish(&settings(1, &[]), &mut stored).unwrap(), first);
         let moved = settings(1, &[1, 2]).peer(NodeId::new(2), "b");
-        let founders = establish(&moved, &mut store).unwrap().founders;
+        let founders = establish(&moved, &mut stored).unwrap().founders;
         assert_eq!(founders.address(NodeId::new(2)), Some("b"));
     }
 
     /// U21: a storage that is in use is not founded a second time.
     #[test]
     fn other_founders_another_name_or_another_cluster_are_refused() {
-        let mut store = MemoryLog::new();
-        establish(&settings(1, &[1, 2]), &mut store).unwrap();
-        let refused = |settings: Settings| establish(&settings, &mut store.clone()).unwrap_err();
+        let mut stored = Stored::default();
+        establish(&settings(1, &[1, 2]), &mut stored).unwrap();
+        let stored = stored.used();
+        let refused = |settings: Settings| establish(&settings, &mut stored.clone()).unwrap_err();
         assert!(matches!(refused(settings(1, &[1, 2, 3])), NodeError::OtherFounders));
         assert!(matches!(refused(settings(2, &[1, 2])), NodeError::OtherNode { .. }));
         let elsewhere = settings(1, &[1, 2]).cluster(ClusterId::new(8));
@@ -160,22 +194,58 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_was_added_does_not_found_a_cluster() {
-        let mut store = MemoryLog::new();
-        establish(&settings(4, &[]), &mut store).unwrap();
-        let refused = establish(&settings(4, &[4]), &mut store);
+    fn founders_can_be_corrected_until_the_node_has_been_in_an_election() {
+        let mut stored = Stored::default();
+        let mistyped = establish(&settings(1, &[1, 22]), &mut stored).unwrap();
+        let corrected = establish(&settings(1, &[1, 2]), &mut stored).unwrap();
+        assert_eq!(corrected.founders, settings(1, &[1, 2]).founders());
+        assert_eq!(corrected.storage, mistyped.storage);
+        let refused = establish(&settings(1, &[1, 3]), &mut stored.used());
         assert!(matches!(refused, Err(NodeError::OtherFounders)));
     }
 
     #[test]
-    fn what_was_cut_short_or_is_of_another_version_is_no_identity() {
-        let mut store = MemoryLog::new();
-        let mut identity = establish(&settings(1, &[1, 2]), &mut store).unwrap();
+    fn a_node_that_was_added_does_not_found_a_cluster() {
+        let mut stored = Stored::default();
+        establish(&settings(4, &[]), &mut stored).unwrap();
+        let refused = establish(&settings(4, &[4]), &mut stored);
+        assert!(matches!(refused, Err(NodeError::OtherFounders)));
+    }
+
+    /// R072: a log that is deleted or not mounted, while the snapshots beside it are still there.
+    #[test]
+    fn a_storage_that_has_lost_its_log_is_not_taken_for_a_new_one() {
+        let snapshot = Snapshot {
+            position: LogPosition { index: LogIndex::new(9).unwrap(), term: Term::new(2).unwrap() },
+            membership: Arc::new(settings(1, &[1, 2]).founders()),
+            size: 0,
+            checksum: 0,
+        };
+        let mut stored = Stored { snapshot: Some(snapshot), ..Stored::default() };
+        for settings in [settings(1, &[1, 2]), settings(1, &[])] {
+            let refused = establish(&settings, &mut stored);
+            assert!(matches!(refused, Err(NodeError::NoIdentity)));
+        }
+        let refused = establish(&settings(1, &[1, 2]), &mut Stored::default().used());
+        assert!(matches!(refused, Err(NodeError::NoIdentity)));
+    }
+
+    #[test]
+    fn what_was_cut_short_is_no_identity_and_another_version_is_named() {
+        let mut stored = Stored::default();
+        let mut identity = establish(&settings(1, &[1, 2]), &mut stored).unwrap();
         identity.met.insert(NodeId::new(2), StorageId(5));
         let bytes = identity.encode();
-        assert_eq!(Identity::decode(bytes.clone()), Some(identity));
+        assert_eq!(Identity::decode(bytes.clone()).unwrap(), identity);
         for length in (0..bytes.len()).filter(|length| *length != bytes.len() - 16) {
-            assert_eq!(Identity::decode(bytes.slice(..length)), None, "{length}");
+            let cut = Identity::decode(bytes.slice(..length));
+            assert!(matches!(cut, Err(NodeError::Store(StoreError::Other(_)))), "{length}");
         }
+        let mut newer = bytes.to_vec();
+        newer[0] = VERSION + 1;
+        assert!(matches!(
+            Identity::decode(newer.into()),
+            Err(NodeError::IdentityVersion { found, expected: VERSION }) if found == VERSION + 1
+        ));
     }
 }

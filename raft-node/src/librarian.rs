@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
@@ -66,20 +67,22 @@ fn run(
     Ok(())
 }
 
-/// Starts a thread that writes a frozen state to the store. It gives up when the node stops.
+/// Starts a thread that writes a frozen state to the store. It gives up when the node stops, or when
+/// `given_up` is set because the state turns out to be damaged.
 pub(crate) fn write(
     name: String,
     store: Arc<dyn SnapshotStore>,
-    (position, membership): (LogPosition, Arc<Membership>),
+    described: (LogPosition, Arc<Membership>),
     state: FrozenState,
+    given_up: Arc<AtomicBool>,
     mailbox: Mailbox,
 ) -> Result<JoinHandle<()>, NodeError> {
     let work = move || {
         let written = catch_unwind(AssertUnwindSafe(|| {
-            let mut sink =
-                Sink { writer: store.create().map_err(|it| it.to_string())?, mailbox: &mailbox };
-            state(&mut sink).and_then(|()| sink.flush()).map_err(|it| it.to_string())?;
-            sink.writer.complete(position, membership).map_err(|it| it.to_string())
+            let writer = store.create().map_err(|it| it.to_string())?;
+            let mut sink = Sink { writer, given_up: &given_up, mailbox: &mailbox, failure: None };
+            state(&mut sink).map_err(|it| it.to_string())?;
+            sink.complete(described)
         }));
         let written = written.unwrap_or_else(|panic| Err(text_of(panic.as_ref())));
         match written {
@@ -91,21 +94,52 @@ pub(crate) fn write(
     thread::Builder::new().name(name).spawn(work).map_err(NodeError::Thread)
 }
 
-/// Passes bytes on for as long as the node runs.
+/// Passes bytes on for as long as the snapshot is wanted. A failure is final: the state's code may
+/// have swallowed it, as a buffer does that is dropped, and what follows is not the whole.
 struct Sink<'a> {
     writer: Box<dyn SnapshotWriter>,
+    given_up: &'a AtomicBool,
     mailbox: &'a Mailbox,
+    /// The first thing that went wrong.
+    failure: Option<String>,
+}
+
+impl Sink<'_> {
+    fn check(&mut self) -> Result<(), String> {
+        if self.failure.is_none() && self.mailbox.is_closed() {
+            self.failure = Some("the node has stopped".into());
+        }
+        if self.failure.is_none() && self.given_up.load(Ordering::Acquire) {
+            self.failure = Some("the state was lost while it was written".into());
+        }
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn complete(
+        mut self,
+        (position, membership): (LogPosition, Arc<Membership>),
+    ) -> Result<Snapshot, String> {
+        self.check()?;
+        // This takes long. What is found out meanwhile still counts.
+        self.writer.flush().map_err(|it| it.to_string())?;
+        self.check()?;
+        self.writer.complete(position, membership).map_err(|it| it.to_string())
+    }
 }
 
 impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.mailbox.is_closed() {
-            return Err(io::Error::other("the node has stopped"));
-        }
-        self.writer.write(bytes)
+        self.check().map_err(io::Error::other)?;
+        self.writer.write(bytes).inspect_err(|error| {
+            // Whoever is interrupted tries again.
+            if error.kind() != io::ErrorKind::Interrupted {
+                self.failure = Some(error.to_string());
+            }
+        })
     }
 
+    /// Only the end of a snapshot is worth a sync.
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
+        self.check().map_err(io::Error::other)
     }
 }

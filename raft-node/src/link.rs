@@ -20,7 +20,8 @@ const MAGIC: &[u8; 4] = b"RAFT";
 const LINK_VERSION: u8 = 2;
 const HEADER: usize = 8;
 const HELLO: usize = 4 + 1 + 4 * 8;
-const MAX_ADDRESS: usize = 1024;
+/// The longest address that a node can tell a peer, in bytes.
+pub(crate) const MAX_ADDRESS: usize = 1024;
 const ANSWER: usize = 4 + 1 + 1 + 8;
 /// Frames below this size are copied out of the read buffer: a few bytes that stay in the log must
 /// not keep a whole buffer of heartbeats in memory.

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use raft_core::{Body, Event, LogIndex, Message, Snapshot};
+use raft_core::{Body, Control, Event, LogIndex, Membership, Message, Snapshot};
 
 use crate::NodeError;
 use crate::request::Request;
@@ -14,8 +14,8 @@ use crate::state_machine::FrozenState;
 /// Wakes somebody who waits: a task, a thread. It must not block.
 pub type Notifier = Arc<dyn Fn() + Send + Sync>;
 
-/// The queues in front of a node. Pushing never waits: what finds no room is dropped (messages,
-/// which come again) or refused (requests).
+/// The queues in front of a node. Pushing never waits: messages that find no room are dropped, for
+/// they come again. Requests are bounded by whoever hands them in.
 #[derive(Clone)]
 pub(crate) struct Mailbox(Arc<Shared>);
 
@@ -33,7 +33,6 @@ pub(crate) struct Limits {
     pub(crate) messages: usize,
     /// A message is let in for as long as those before it have fewer bytes.
     pub(crate) message_bytes: usize,
-    pub(crate) requests: usize,
 }
 
 #[derive(Default)]
@@ -43,6 +42,8 @@ struct Queues {
     messages: VecDeque<(usize, Message)>,
     message_bytes: usize,
     requests: VecDeque<Request>,
+    forget_leader: bool,
+    state_lost: bool,
     dropped_messages: u64,
     stop: Option<Stop>,
     failure: Option<NodeError>,
@@ -82,6 +83,10 @@ pub(crate) struct Batch {
     pub(crate) completions: Vec<Completion>,
     pub(crate) messages: Vec<Message>,
     pub(crate) requests: Vec<Request>,
+    /// Somebody is sure that the leader is gone.
+    pub(crate) forget_leader: bool,
+    /// The state machine's state is damaged.
+    pub(crate) state_lost: bool,
     /// Somebody asked the node to stop.
     pub(crate) stop: Option<Stop>,
     pub(crate) failure: Option<NodeError>,
@@ -102,7 +107,13 @@ impl Mailbox {
 
     /// Something that the node asked for is done.
     pub(crate) fn complete(&self, done: impl Into<Completion>) {
-        self.queues().completions.push(done.into());
+        let mut queues = self.queues();
+        // Nobody would ever take it, and a frozen state may be large.
+        if self.is_closed() {
+            return;
+        }
+        queues.completions.push(done.into());
+        drop(queues);
         (self.0.notify)();
     }
 
@@ -124,19 +135,26 @@ impl Mailbox {
         (self.0.notify)();
     }
 
-    /// Hands a request in, or gives it back when the node has stopped or has no room.
-    pub(crate) fn request(&self, request: Request) -> Result<(), (Request, Rejection)> {
+    /// Hands a request in, or gives it back when the node has stopped.
+    pub(crate) fn request(&self, request: Request) -> Option<Request> {
         let mut queues = self.queues();
         if self.is_closed() {
-            return Err((request, Rejection::Stopped));
-        }
-        if queues.requests.len() >= self.0.limits.requests && !request.is_control() {
-            return Err((request, Rejection::Full));
+            return Some(request);
         }
         queues.requests.push_back(request);
         drop(queues);
         (self.0.notify)();
-        Ok(())
+        None
+    }
+
+    pub(crate) fn forget_leader(&self) {
+        self.queues().forget_leader = true;
+        (self.0.notify)();
+    }
+
+    pub(crate) fn state_lost(&self) {
+        self.queues().state_lost = true;
+        (self.0.notify)();
     }
 
     /// Lets the node stop.
@@ -168,18 +186,21 @@ impl Mailbox {
             completions: mem::take(&mut queues.completions),
             messages,
             requests: queues.requests.drain(..requests).collect(),
+            forget_leader: mem::take(&mut queues.forget_leader),
+            state_lost: mem::take(&mut queues.state_lost),
             stop: queues.stop,
             failure: queues.failure.take(),
             more: !queues.messages.is_empty() || !queues.requests.is_empty(),
         }
     }
 
-    /// Lets nothing in any more and returns the requests that still waited.
-    pub(crate) fn close(&self) -> Vec<Request> {
+    /// Lets nothing in any more and returns what still waited, to be dropped without the lock:
+    /// answers and states run code of the user's.
+    pub(crate) fn close(&self) -> (Vec<Completion>, Vec<Request>) {
         let mut queues = self.queues();
         self.0.closed.store(true, Ordering::Release);
         queues.messages.clear();
-        queues.requests.drain(..).collect()
+        (mem::take(&mut queues.completions), queues.requests.drain(..).collect())
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -191,22 +212,50 @@ impl Mailbox {
     }
 }
 
-/// Why a mailbox gave a request back.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Rejection {
-    Full,
-    Stopped,
-}
-
 /// What a message counts in memory, in bytes.
 fn size_of(message: &Message) -> usize {
     let payload = match &message.body {
         Body::Append(append) => append.entries.size(),
-        Body::SnapshotChunk(chunk) => chunk.data.len(),
+        Body::SnapshotChunk(chunk) => {
+            chunk.data.len() + size_of_members(&chunk.snapshot.membership)
+        }
         Body::Propose { commands, .. } => {
             commands.iter().map(|command| mem::size_of_val(command) + command.len()).sum()
+        }
+        Body::Control { control: Control::ChangeMembership { target, only_if }, .. } => {
+            size_of_members(target) + only_if.as_ref().map_or(0, |members| size_of_members(members))
         }
         _ => 0,
     };
     mem::size_of::<Message>() + payload
+}
+
+fn size_of_members(membership: &Membership) -> usize {
+    let address = |id| membership.address(id).map_or(0, str::len);
+    membership.members().map(|id| mem::size_of::<String>() + address(id)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frozen state holds on to as much as the state machine has.
+    #[test]
+    fn nothing_is_kept_for_a_node_that_is_gone() {
+        let limits = Limits { messages: 1, message_bytes: 1 };
+        let mailbox = Mailbox::new(Arc::new(|| ()), limits);
+        let content = Arc::new(());
+        let frozen = || {
+            let content = content.clone();
+            let state: FrozenState = Box::new(move |_| {
+                drop(content);
+                Ok(())
+            });
+            Completion::Frozen { index: LogIndex::ZERO, state }
+        };
+        mailbox.complete(frozen());
+        drop(mailbox.close());
+        mailbox.complete(frozen());
+        assert_eq!(Arc::strong_count(&content), 1);
+    }
 }

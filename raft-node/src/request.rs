@@ -1,5 +1,6 @@
 //! What clients ask of a node, and how they get their answer on any runtime.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,7 +9,12 @@ use raft_core::{Membership, Message, NodeId, Outcome, Refusal};
 use thiserror::Error;
 
 use crate::NodeStatus;
-use crate::mailbox::{Mailbox, Rejection, Stop};
+use crate::mailbox::{Mailbox, Stop};
+
+/// How many requests may be under way that are not for the state machine: changes of membership,
+/// transfers, snapshots, questions for the status. They have room of their own, so that a node
+/// that is overloaded can still be looked at and helped.
+const CONTROLS: usize = 1024;
 
 /// Why a request has no answer. The variants keep apart what is certain from what is not, since
 /// only a command that was certainly not applied may be sent again without a second thought.
@@ -36,6 +42,29 @@ pub enum RequestError {
     /// has no answer. Ask another node.
     #[error("the node has stopped")]
     Stopped,
+    /// No snapshot was taken. Nothing is lost: the log keeps what the snapshot would have had.
+    #[error("no snapshot was taken: {0}")]
+    NoSnapshot(NoSnapshot),
+}
+
+/// Why a node has not taken a snapshot that it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NoSnapshot {
+    /// It could not be written; [`NodeStatus::snapshot_failure`] says why. Free space or mend the
+    /// disk, then ask again.
+    #[error("it could not be written")]
+    Failed,
+    /// Nothing has been applied yet, so there is nothing to take a snapshot of.
+    #[error("nothing has been applied yet")]
+    NothingApplied,
+    /// The node was added to the cluster, and its log does not say yet who the members are: not
+    /// before the next change of membership, or a snapshot of the leader.
+    #[error("the node does not know the members that the snapshot would have to name")]
+    MembersUnknown,
+    /// The node's state is lost, and not restored yet. Ask again when it is.
+    #[error("the state of the node is lost, and not restored yet")]
+    StateLost,
 }
 
 impl RequestError {
@@ -46,25 +75,27 @@ impl RequestError {
     }
 }
 
-type Callback<T> = Box<dyn FnOnce(T) + Send>;
+type Callback<T> = Box<dyn FnOnce(Result<T, RequestError>) + Send>;
 
 /// The duty to answer a request: it is answered exactly once, even if it is only dropped.
-pub(crate) struct Reply {
-    callback: Option<Callback<Result<Bytes, RequestError>>>,
+pub(crate) struct Reply<T = Bytes> {
+    callback: Option<Callback<T>>,
     if_dropped: RequestError,
     permit: Option<Permit>,
 }
 
-impl Reply {
-    pub(crate) fn answer(mut self, result: Result<Bytes, RequestError>) {
+impl<T> Reply<T> {
+    pub(crate) fn answer(mut self, result: Result<T, RequestError>) {
         self.settle(result);
     }
 
-    fn settle(&mut self, result: Result<Bytes, RequestError>) {
+    fn settle(&mut self, result: Result<T, RequestError>) {
         if let Some(callback) = self.callback.take() {
             // Whoever is answered may ask again at once and must find the room that it left.
             self.permit = None;
-            callback(result);
+            // A panic is the client's own affair. The panic hook has reported it, and on the threads of
+            // the node it would pass for one of the state machine.
+            let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
         }
     }
 
@@ -74,13 +105,33 @@ impl Reply {
     }
 }
 
-impl Drop for Reply {
+impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
         self.settle(Err(self.if_dropped));
     }
 }
 
-/// One of a bounded number of requests that may be under way anywhere in a node.
+/// A bounded number of requests that may be under way anywhere in a node.
+#[derive(Clone)]
+struct Room {
+    taken: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+impl Room {
+    fn of(limit: usize) -> Self {
+        Self { taken: Arc::default(), limit }
+    }
+
+    /// One of them, if there is room.
+    fn enter(&self) -> Option<Permit> {
+        let before = self.taken.fetch_add(1, Ordering::AcqRel);
+        let permit = Permit(self.taken.clone());
+        (before < self.limit).then_some(permit)
+    }
+}
+
+/// A place in a [`Room`], free again when it is dropped.
 struct Permit(Arc<AtomicUsize>);
 
 impl Drop for Permit {
@@ -94,58 +145,52 @@ pub(crate) enum Request {
     Read { query: Bytes, reply: Reply },
     ChangeMembership { target: Arc<Membership>, only_if: Option<Arc<Membership>>, reply: Reply },
     TransferLeadership { to: Option<NodeId>, reply: Reply },
-    ForgetLeader,
     Snapshot(Reply),
-    StateLost,
-    Status(Callback<NodeStatus>),
-}
-
-impl Request {
-    /// Whether the request must get through when the node is overloaded.
-    pub(crate) const fn is_control(&self) -> bool {
-        !matches!(self, Self::Propose { .. } | Self::Read { .. })
-    }
+    Status(Reply<NodeStatus>),
 }
 
 /// A node's front door, from any thread and without waiting. Adapters wrap it in something that
 /// can be awaited; it is cheap to clone.
+///
+/// Each request has a callback, which runs exactly once and must neither block nor panic. A request
+/// that is turned away at once, because the node has stopped or is overloaded, calls it before the
+/// method returns, on the thread of the caller; everything else is answered on a thread of the node.
+/// So don't hold a lock around a request that its callback takes too.
 #[derive(Clone)]
 pub struct Client {
     mailbox: Mailbox,
-    under_way: Arc<AtomicUsize>,
-    limit: usize,
+    commands: Room,
+    controls: Room,
 }
 
 impl Client {
     pub(crate) fn new(mailbox: Mailbox, limit: usize) -> Self {
-        Self { mailbox, under_way: Arc::default(), limit }
+        Self { mailbox, commands: Room::of(limit), controls: Room::of(CONTROLS) }
     }
 
     /// Proposes a command. The callback gets the state machine's answer once the command has been
-    /// applied on this node, or why not; it runs exactly once, on a thread of the node, and must
-    /// not block.
+    /// applied on this node, or why not.
     pub fn propose(
         &self,
         command: Bytes,
         callback: impl FnOnce(Result<Bytes, RequestError>) + Send + 'static,
     ) {
-        self.submit(callback, |reply| Request::Propose { command, reply });
+        self.submit(&self.commands, callback, |reply| Request::Propose { command, reply });
     }
 
     /// Asks the state machine a question, linearizably: the answer reflects every command that was
-    /// answered before this call. The callback is as for [`propose`](Client::propose).
+    /// answered before this call.
     pub fn read(
         &self,
         query: Bytes,
         callback: impl FnOnce(Result<Bytes, RequestError>) + Send + 'static,
     ) {
-        self.submit(callback, |reply| Request::Read { query, reply });
+        self.submit(&self.commands, callback, |reply| Request::Read { query, reply });
     }
 
     /// Makes these the members of the cluster, see
     /// [`Event::ChangeMembership`](raft_core::Event::ChangeMembership); with `only_if`, only if
-    /// those are the members now. The callback is as for [`propose`](Client::propose), and comes
-    /// when the change is committed.
+    /// those are the members now. The callback comes when the change is committed.
     ///
     /// Adding a voter takes as long as bringing it up to date. Lost and unknown have their usual
     /// meaning; read the members ([`NodeStatus`]) to find out.
@@ -157,7 +202,8 @@ impl Client {
     ) {
         let callback = |result: Result<Bytes, _>| callback(result.map(drop));
         let (target, only_if) = (Arc::new(target), only_if.map(Arc::new));
-        self.submit(callback, |reply| Request::ChangeMembership { target, only_if, reply });
+        let request = |reply| Request::ChangeMembership { target, only_if, reply };
+        self.submit(&self.controls, callback, request);
     }
 
     /// Lets another node lead: `to`, or the one that is best suited. The callback comes when a new
@@ -168,58 +214,52 @@ impl Client {
         callback: impl FnOnce(Result<(), RequestError>) + Send + 'static,
     ) {
         let callback = |result: Result<Bytes, _>| callback(result.map(drop));
-        self.submit(callback, |reply| Request::TransferLeadership { to, reply });
+        self.submit(&self.controls, callback, |reply| Request::TransferLeadership { to, reply });
     }
 
-    /// Takes a snapshot of this node's state machine now. The callback comes when it is durable;
-    /// refused as overloaded means that it could not be written, and the status says why. If
-    /// nothing has been applied since the last snapshot, that one will do.
+    /// Takes a snapshot of this node's state machine now. The callback comes when there is a durable
+    /// snapshot with everything that was applied before this call: a new one, or the last one if
+    /// nothing has been applied since. [`RequestError::NoSnapshot`] says why there is none.
     pub fn snapshot(&self, callback: impl FnOnce(Result<(), RequestError>) + Send + 'static) {
         let callback = |result: Result<Bytes, _>| callback(result.map(drop));
-        self.submit(callback, Request::Snapshot);
+        self.submit(&self.controls, callback, Request::Snapshot);
     }
 
     /// Lets a follower wait no longer for a leader that an operator knows to be gone, see
-    /// [`Event::ForgetLeader`](raft_core::Event::ForgetLeader).
+    /// [`Event::ForgetLeader`](raft_core::Event::ForgetLeader). Never turned away: asking twice
+    /// before the node gets to it is asking once.
     pub fn forget_leader(&self) {
-        let _ = self.mailbox.request(Request::ForgetLeader);
+        self.mailbox.forget_leader();
     }
 
     /// The state of this node's state machine is damaged: replace it by a snapshot of the leader,
-    /// see [`Event::StateLost`](raft_core::Event::StateLost).
+    /// see [`Event::StateLost`](raft_core::Event::StateLost). Never turned away, and the node gets
+    /// to it before it looks at any request.
     pub fn state_lost(&self) {
-        let _ = self.mailbox.request(Request::StateLost);
+        self.mailbox.state_lost();
     }
 
-    fn submit(
+    /// Asks for a picture of the node.
+    pub fn status(&self, callback: impl FnOnce(Result<NodeStatus, RequestError>) + Send + 'static) {
+        self.submit(&self.controls, callback, Request::Status);
+    }
+
+    fn submit<T>(
         &self,
-        callback: impl FnOnce(Result<Bytes, RequestError>) + Send + 'static,
-        request: impl FnOnce(Reply) -> Request,
+        room: &Room,
+        callback: impl FnOnce(Result<T, RequestError>) + Send + 'static,
+        request: impl FnOnce(Reply<T>) -> Request,
     ) {
-        let before = self.under_way.fetch_add(1, Ordering::AcqRel);
-        let permit = Permit(self.under_way.clone());
-        let reply = Reply {
-            callback: Some(Box::new(callback)),
-            if_dropped: RequestError::Stopped,
-            permit: Some(permit),
-        };
-        let overloaded = RequestError::Refused { reason: Refusal::Overloaded, leader: None };
-        if before >= self.limit {
-            return reply.answer(Err(overloaded));
+        let permit = room.enter();
+        let turned_away = permit.is_none();
+        let if_dropped = RequestError::Stopped;
+        let reply = Reply { callback: Some(Box::new(callback)), if_dropped, permit };
+        if turned_away {
+            let reason = Refusal::Overloaded;
+            return reply.answer(Err(RequestError::Refused { reason, leader: None }));
         }
-        // Only these two are ever turned away for want of room.
-        if let Err((request, Rejection::Full)) = self.mailbox.request(request(reply))
-            && let Request::Propose { reply, .. } | Request::Read { reply, .. } = request
-        {
-            reply.answer(Err(overloaded));
-        }
-    }
-
-    /// Asks for a picture of the node. The callback is dropped without a call if the node has
-    /// stopped.
-    pub fn status(&self, callback: impl FnOnce(NodeStatus) + Send + 'static) {
-        // A stopped node gives the request back, and dropping it drops the callback.
-        let _ = self.mailbox.request(Request::Status(Box::new(callback)));
+        // A stopped node gives the request back, and dropping it answers it.
+        drop(self.mailbox.request(request(reply)));
     }
 
     /// Passes a peer's message to the node. Adapters that bring their own network call it for
@@ -253,7 +293,7 @@ pub(crate) const fn failure(outcome: Outcome) -> Option<RequestError> {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let under_way = self.under_way.load(Ordering::Relaxed);
+        let under_way = self.commands.taken.load(Ordering::Relaxed);
         f.debug_struct("Client").field("under_way", &under_way).finish_non_exhaustive()
     }
 }

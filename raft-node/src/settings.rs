@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use raft_core::{Config, Membership, NodeId, Notice, RoleKind, Term};
 
+use crate::link::MAX_ADDRESS;
 use crate::{ClusterId, NodeError};
 
 /// When a node takes a snapshot of its state machine, so that its log does not grow for ever. A
 /// snapshot follows when so many entries or so many bytes of them have been applied since the last
 /// one, whichever comes first; [`Client::snapshot`](crate::Client::snapshot) takes one at any time.
+/// One that fails is tried again after a tenth of that.
+///
+/// Entries are counted across restarts. Bytes are counted from the start of the node, since it does
+/// not know how large older entries are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotPolicy {
     pub(crate) entries: u64,
@@ -27,16 +32,16 @@ impl Default for SnapshotPolicy {
 
 impl SnapshotPolicy {
     /// Never by itself.
-    pub const NEVER: Self = Self { entries: u64::MAX, bytes: u64::MAX };
+    pub const NEVER: Self = Self { entries: 0, bytes: 0 };
 
-    /// After so many entries.
+    /// After so many entries; 0 for any number of them.
     #[must_use]
     pub const fn entries(mut self, entries: u64) -> Self {
         self.entries = entries;
         self
     }
 
-    /// After so many bytes of entries.
+    /// After so many bytes of entries; 0 for any number of them.
     #[must_use]
     pub const fn bytes(mut self, bytes: u64) -> Self {
         self.bytes = bytes;
@@ -106,8 +111,8 @@ impl Settings {
         self
     }
 
-    /// Adds a learner that the cluster is founded with: a member that receives everything and has no vote. Otherwise like
-    /// [`peer`](Settings::peer).
+    /// Adds a learner that the cluster is founded with: a member that receives everything and has no
+    /// vote. Otherwise like [`peer`](Settings::peer).
     #[must_use]
     pub fn learner(mut self, id: NodeId, address: impl Into<String>) -> Self {
         self.learners.insert(id, address.into());
@@ -161,7 +166,9 @@ impl Settings {
         self
     }
 
-    /// Changes anything else of the [`Config`].
+    /// Changes anything else of the [`Config`]. The election timeout is better set with
+    /// [`election_timeout`](Settings::election_timeout), by which a leader that is asked to stop also
+    /// knows how long to wait for somebody to take over.
     #[must_use]
     pub fn configure(mut self, change: impl Fn(Config) -> Config + Send + Sync + 'static) -> Self {
         self.configure.push(Arc::new(change));
@@ -228,8 +235,15 @@ impl Settings {
     /// The settings of the core, with a fresh random seed.
     ///
     /// # Errors
-    /// The system has no randomness to give, without which a restarted node is not safe.
+    /// An address is too long to be told to a peer, or the system has no randomness to give, without
+    /// which a restarted node is not safe.
     pub fn config(&self) -> Result<Config, NodeError> {
+        let own = (&self.id, self.advertised());
+        let founders = self.peers.iter().chain(&self.learners);
+        let mut addresses = founders.map(|(id, address)| (id, address.as_str())).chain([own]);
+        if let Some((id, _)) = addresses.find(|(_, address)| address.len() > MAX_ADDRESS) {
+            return Err(NodeError::AddressTooLong { id: *id, limit: MAX_ADDRESS });
+        }
         let seed = getrandom::u64().map_err(NodeError::Randomness)?;
         let config = Config::new(self.id, seed)
             .election_timeout(self.election_timeout)

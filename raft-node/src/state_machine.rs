@@ -44,7 +44,7 @@ pub trait StateMachine: Send + 'static {
     fn restore(&mut self, index: LogIndex, state: &mut dyn Read) -> io::Result<()>;
 
     /// The last index whose effect survives a restart. A machine that keeps its state in memory
-    /// says zero (the default) and is rebuilt from the log. Asked once, at the start. A machine that
+    /// says zero (the default) and is rebuilt from the log. Asked only while the node starts. A machine that
     /// keeps its state on disk stores the index together with the effect, atomically, or commands
     /// are applied twice.
     fn applied(&self) -> LogIndex {

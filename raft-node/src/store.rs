@@ -8,8 +8,8 @@ use raft_core::{Entries, LogIndex, LogPosition, Membership, Snapshot, StoredLog,
 
 use crate::StoreError;
 
-/// A durable log with the hard state of its node. All calls come from one thread, the node's disk
-/// thread, and may block.
+/// A durable log with the hard state of its node. Calls come one at a time and may block: the first
+/// ones from the thread that makes the node, all others from the node's disk thread.
 ///
 /// After an error the node stops and makes no further call: nobody knows what a disk holds after
 /// a failed sync, and a retry that succeeds would hide the loss.
@@ -107,6 +107,10 @@ pub trait SnapshotStore: Send + Sync + 'static {
 }
 
 /// A snapshot that is being written.
+///
+/// The node calls `flush` once, when all bytes are written, and `complete` unless it has learned
+/// meanwhile that the snapshot is not wanted. So it is `flush` that should take the time that a disk
+/// takes.
 pub trait SnapshotWriter: io::Write + Send {
     /// All bytes are written: makes the snapshot durable and complete, and describes it. Size and
     /// checksum are counted by the writer.

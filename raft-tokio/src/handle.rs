@@ -119,7 +119,7 @@ impl Handle {
     pub async fn status(&self) -> Result<NodeStatus, RequestError> {
         let (answer, answered) = oneshot::channel();
         self.client.status(tell(answer));
-        answered.await.map_err(|_| RequestError::Stopped)
+        answered.await.unwrap_or(Err(RequestError::Stopped))
     }
 
     /// Follows who leads. The receiver holds the latest state; a fast change may be skipped.

@@ -153,7 +153,7 @@ impl<B: Bootstrap> RealCluster<B> {
         let running = self.nodes[node].as_ref()?;
         let (sender, status) = channel();
         B::client(&running.node).status(move |status| drop(sender.send(status)));
-        status.recv_timeout(STATUS_PATIENCE).ok()
+        status.recv_timeout(STATUS_PATIENCE).ok()?.ok()
     }
 
     /// Makes a call at a node; one that is down has stopped.

@@ -22,6 +22,7 @@
 use std::sync::Arc;
 
 use raft_node::core::{Membership, NodeId, Refusal};
+use raft_node::NoSnapshot;
 use raft_tokio::{Handle, RequestError};
 use thiserror::Error;
 
@@ -101,6 +102,7 @@ impl From<RequestError> for AdminError {
             },
             RequestError::Lost => Self::TryAgain(error.to_string()),
             RequestError::Stopped => Self::Stopped(error),
+            RequestError::NoSnapshot(_) => Self::Refused(error),
             // What is not known to this program is not known at all.
             _ => Self::Unknown,
         }
@@ -154,8 +156,10 @@ pub(crate) async fn snapshot(handle: &Handle) -> Result<u64, AdminError> {
     let status = handle.status().await.map_err(AdminError::Stopped)?;
     match (taken, status.snapshot_failure) {
         (Ok(()), _) => Ok(status.raft.snapshot.get()),
-        (Err(_), Some(why)) => Err(AdminError::Snapshot(why)),
-        (Err(error), None) => Err(error.into()),
+        (Err(RequestError::NoSnapshot(NoSnapshot::Failed)), Some(why)) => {
+            Err(AdminError::Snapshot(why))
+        }
+        (Err(error), _) => Err(error.into()),
     }
 }
 

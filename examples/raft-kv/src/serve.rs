@@ -96,10 +96,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
 
 /// Makes sense of the arguments, before anything is made on the disk.
 fn settings(args: &ServeArgs) -> Result<Settings, ServeError> {
-    let bound = |count| if count == 0 { u64::MAX } else { count };
     let policy = SnapshotPolicy::NEVER
-        .entries(bound(args.snapshot_entries))
-        .bytes(bound(args.snapshot_mib.saturating_mul(1 << 20)));
+        .entries(args.snapshot_entries)
+        .bytes(args.snapshot_mib.saturating_mul(1 << 20));
     let margin = args.log_margin;
     let mut settings = Settings::new(args.id)
         .election_timeout(args.election_timeout)

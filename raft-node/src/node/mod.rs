@@ -32,10 +32,11 @@ const MESSAGES_PER_TURN: usize = 256;
 const MESSAGES_WAITING: usize = 8192;
 const MESSAGE_BYTES_WAITING: usize = 64 << 20;
 
-/// What an adapter gives a node to reach the world. All functions are called on the thread that
-/// calls [`Node::turn`] and must not block.
+/// What an adapter gives a node to reach the world. None of the functions may block. `send` and
+/// `observe` are called on the thread that is in [`Node::new`] or [`Node::turn`].
 pub struct Wiring {
-    /// Wakes the adapter's loop: there is something to do for [`Node::turn`].
+    /// Wakes the adapter's loop: there is something to do for [`Node::turn`]. Called on any thread:
+    /// those of the node, of its clients and of its links.
     pub notify: Notifier,
     /// Passes a message on to the peer that it names, or drops it.
     pub send: Box<dyn FnMut(Message) + Send>,
@@ -118,7 +119,9 @@ impl Node {
     /// [`Clock`](crate::Clock).
     ///
     /// A storage that was never used is given the node's name, and the members that the settings
-    /// found the cluster with.
+    /// found the cluster with; nothing is written before the settings are known to make sense.
+    ///
+    /// This blocks: it reads all of the newest snapshot to check it.
     ///
     /// # Errors
     /// The settings make no sense, the storage is damaged, contradicts itself or is not this
@@ -134,19 +137,24 @@ impl Node {
         let (id, requests) = (config.id(), config.pending_requests_limit());
         let Storage { mut log, snapshots: store } = storage;
         let applied = machine.applied();
-        let stored = log.restore()?;
-        let identity = Identity::establish(settings, &mut log, &stored)?;
+        let (stored, newest) = (log.restore()?, store.newest()?);
+        let (identity, news) =
+            Identity::establish(settings, log.metadata()?, &stored, newest.as_ref())?;
         let founded = !identity.founders.is_empty();
         let founding = founded.then(|| Snapshot::initial(identity.founders.clone()));
-        let snapshot = store.newest()?.or(founding);
+        let snapshot = newest.or(founding);
         let raft = Raft::new(config, Restored { log: stored, snapshot, applied }, now)?;
-        let Status { role, term, membership, .. } = raft.status();
+        // Only now is it certain that the settings make sense.
+        if news {
+            log.set_metadata(&identity.encode())?;
+        }
+        let Status { role, term, membership, snapshot, .. } = raft.status();
+        let uncovered = applied.since(snapshot);
         let address = settings.advertised().to_owned();
         let peers = Peers::new(identity, membership.clone(), address, settings.dial_route());
         (wiring.observe)(&Notice::Leadership { role, term, leader: None });
         (wiring.observe)(&Notice::Membership(membership));
-        let limits =
-            Limits { messages: MESSAGES_WAITING, message_bytes: MESSAGE_BYTES_WAITING, requests };
+        let limits = Limits { messages: MESSAGES_WAITING, message_bytes: MESSAGE_BYTES_WAITING };
         let mailbox = Mailbox::new(wiring.notify.clone(), limits);
         peers.on_change(wiring.notify.clone());
         let client = Client::new(mailbox.clone(), requests);
@@ -170,7 +178,12 @@ impl Node {
             waiting: BTreeMap::new(),
             committed: BTreeMap::new(),
             handed_out: applied,
-            snapshots: Snapshots::new(store, settings.snapshot_policy(), name("snapshot")),
+            snapshots: Snapshots::new(
+                store,
+                settings.snapshot_policy(),
+                uncovered,
+                name("snapshot"),
+            ),
             election_timeout: settings.timeout(),
             stopping: None,
         };
@@ -205,6 +218,12 @@ impl Node {
         }
         for message in batch.messages {
             self.step(Event::Receive(message), now);
+        }
+        if batch.state_lost {
+            self.lose_state(now);
+        }
+        if batch.forget_leader {
+            self.step(Event::ForgetLeader, now);
         }
         self.take_requests(batch.requests, now);
         self.step(Event::Wake, now);

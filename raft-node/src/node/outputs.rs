@@ -1,15 +1,16 @@
 //! What the core wants done.
 
+use std::collections::BTreeMap;
 use std::mem;
 
-use raft_core::{Entries, Notice, Output, Snapshot};
+use raft_core::{Entries, LogIndex, Notice, Output, Snapshot};
 
 use super::Node;
 use crate::NodeError;
 use crate::applier::ApplyJob;
 use crate::disk::DiskJob;
 use crate::librarian::SnapshotJob;
-use crate::request::RequestError;
+use crate::request::{Reply, RequestError};
 
 impl Node {
     pub(super) fn carry_out(&mut self) -> Result<(), NodeError> {
@@ -69,17 +70,21 @@ impl Node {
 
     fn apply(&mut self, entries: Entries) -> Result<(), NodeError> {
         let Some(last) = entries.last().map(|entry| entry.index) else { return Ok(()) };
-        let later = self.committed.split_off(&last.next());
-        let replies = mem::replace(&mut self.committed, later).into_iter().collect();
+        let replies = self.take_committed(last).into_iter().collect();
         self.handed_out = last;
         self.snapshots.note_applied(&entries);
         self.to_applier(ApplyJob::Apply { entries, replies })
     }
 
+    /// Who waits for the entries up to this one.
+    fn take_committed(&mut self, through: LogIndex) -> BTreeMap<LogIndex, Reply> {
+        let later = self.committed.split_off(&through.next());
+        mem::replace(&mut self.committed, later)
+    }
+
     fn restore(&mut self, snapshot: Snapshot) -> Result<(), NodeError> {
         let index = snapshot.position.index;
-        let later = self.committed.split_off(&index.next());
-        for reply in mem::replace(&mut self.committed, later).into_values() {
+        for reply in self.take_committed(index).into_values() {
             // It is in the snapshot, and its result is not.
             reply.answer(Err(RequestError::Unknown));
         }

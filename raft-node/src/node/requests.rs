@@ -57,15 +57,13 @@ impl Node {
                 let request = self.wait(Waiting::Control(reply));
                 self.step(Event::TransferLeadership { request, to }, now);
             }
-            Request::ForgetLeader => self.step(Event::ForgetLeader, now),
-            Request::StateLost => self.lose_state(now),
             Request::Snapshot(reply) => self.ask_for_snapshot(Some(reply)),
-            Request::Status(callback) => callback(NodeStatus {
+            Request::Status(reply) => reply.answer(Ok(NodeStatus {
                 raft: self.raft.status(),
                 now,
                 dropped_messages: self.mailbox.dropped_messages(),
                 snapshot_failure: self.snapshots.failure(),
-            }),
+            })),
         }
     }
 

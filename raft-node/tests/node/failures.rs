@@ -1,11 +1,12 @@
 //! A node whose disk or state machine fails stops, says why, and lies to nobody.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use raft_node::core::ConfigError;
-use raft_node::{NodeError, RequestError, StoreError};
+use raft_node::{LogStore, MemoryLog, NodeError, RequestError, StoreError};
 
-use crate::host::{Disk, ELECTION, Host, Machine, Trouble, answer, settings};
+use crate::host::{Disk, ELECTION, Host, ME, Machine, Trouble, answer, is_open, settings};
 
 #[test]
 fn a_failed_write_stops_the_node_and_no_command_is_reported_as_applied() {
@@ -83,4 +84,44 @@ fn a_state_machine_that_is_ahead_of_its_log_does_not_start() {
     machine.log.lock().unwrap().push((raft_node::core::LogIndex::new(3).unwrap(), "x".into()));
     let refused = Host::try_start(&settings(1), &disk, &machine);
     assert!(matches!(refused, Err(NodeError::Config(ConfigError::Inconsistent(_)))));
+}
+
+/// R072: the log's directory is deleted or not mounted, that of the snapshots is still there.
+#[test]
+fn a_node_that_has_lost_its_log_does_not_start_on_its_snapshots() {
+    let (mut disk, machine) = (Disk::default(), Machine::default());
+    let mut host = Host::alone(settings(1), &disk, &machine);
+    let proposal = host.propose("a");
+    host.turn_until(|_| !is_open(&proposal));
+    let snapshot = host.snapshot();
+    host.turn_until(|_| !is_open(&snapshot));
+    host.stop().join();
+
+    disk.log = MemoryLog::new();
+    let refused = Host::try_start(&settings(1), &disk, &machine);
+    assert!(matches!(refused, Err(NodeError::NoIdentity)));
+    assert!(disk.log.metadata().unwrap().is_empty(), "nothing was written");
+}
+
+#[test]
+fn settings_that_make_no_sense_leave_no_trace_on_the_storage() {
+    let (mut disk, machine) = (Disk::default(), Machine::default());
+    let too_long = settings(1).peer(ME, "a".repeat(2000));
+    let refused = Host::try_start(&too_long, &disk, &machine);
+    assert!(matches!(refused, Err(NodeError::AddressTooLong { id, .. }) if id == ME));
+    let senseless = settings(3).election_timeout(Duration::ZERO);
+    let refused = Host::try_start(&senseless, &disk, &machine);
+    assert!(matches!(refused, Err(NodeError::Config(_))));
+    assert!(disk.log.metadata().unwrap().is_empty());
+    Host::alone(settings(1), &disk, &machine).stop().join();
+}
+
+#[test]
+fn a_callback_that_panics_does_the_node_no_harm() {
+    let mut host = Host::alone(settings(1), &Disk::default(), &Machine::default());
+    host.client.propose("a".into(), |_| panic!("a client's own affair"));
+    host.client.status(|_| panic!("another one's"));
+    let after = host.propose("b");
+    host.turn_until(|_| !is_open(&after));
+    host.stop().join();
 }

@@ -1,6 +1,6 @@
 //! A host that is driven by hand, and a state machine that stops at a gate.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
@@ -92,6 +92,8 @@ pub(crate) struct Machine {
     pub(crate) puzzled: Arc<AtomicBool>,
     /// Whether its frozen states panic when they are written.
     pub(crate) panics_frozen: Arc<AtomicBool>,
+    /// Whether its frozen states pay no heed to errors of the writer.
+    pub(crate) careless: Arc<AtomicBool>,
 }
 
 impl Machine {
@@ -119,9 +121,13 @@ impl StateMachine for Machine {
 
     fn snapshot(&self) -> FrozenState {
         let log = self.log.lock().unwrap().clone();
-        let panics = self.panics_frozen.clone();
+        let (panics, careless) = (self.panics_frozen.clone(), self.careless.clone());
         Box::new(move |to| {
             assert!(!panics.load(Ordering::Relaxed), "frozen stiff");
+            if careless.load(Ordering::Relaxed) {
+                // Its buffer is written out when it is dropped, and the error goes nowhere.
+                return io::BufWriter::new(to).write_all(b"half of it");
+            }
             log.iter().try_for_each(|(index, command)| {
                 to.write_all(&index.get().to_le_bytes())?;
                 to.write_all(&(command.len() as u64).to_le_bytes())?;
@@ -305,7 +311,7 @@ impl Host {
         loop {
             self.go_on();
             if let Ok(status) = answered.try_recv() {
-                return status;
+                return status.unwrap();
             }
         }
     }

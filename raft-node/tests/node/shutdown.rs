@@ -74,12 +74,12 @@ fn a_stopped_node_answers_at_once() {
     host.node.close().join();
 
     let (answers, answered) = channel();
-    let (proposed, read) = (answers.clone(), answers.clone());
+    let (proposed, read, status) = (answers.clone(), answers.clone(), answers);
     client.propose("a".into(), move |result| proposed.send(result).unwrap());
     client.read("b".into(), move |result| read.send(result).unwrap());
-    client.status(move |_| answers.send(Ok("a status".into())).unwrap());
+    client.status(move |result| status.send(result.map(|_| "a status".into())).unwrap());
     let answers: Vec<_> = answered.iter().collect();
-    assert_eq!(answers, [Err(RequestError::Stopped), Err(RequestError::Stopped)]);
+    assert_eq!(answers, vec![Err(RequestError::Stopped); 3]);
     // Nothing to see, but it must not be kept either.
     client.deliver(append(9, 1, Entries::empty()));
     client.stop();

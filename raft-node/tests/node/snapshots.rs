@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use raft_node::core::{
-    AppendReply, AppendResult, Body, LogIndex, LogPosition, Membership, Message, NodeId, Refusal,
-    Snapshot, SnapshotChunk, SnapshotReply, Term,
+    Append, AppendReply, AppendResult, Body, Entries, Entry, LogIndex, LogPosition, Membership,
+    Message, NodeId, Payload, Snapshot, SnapshotChunk, SnapshotReply, Term,
 };
-use raft_node::{NodeError, RequestError, Settings, SnapshotPolicy, StoreError};
+use raft_node::{NoSnapshot, NodeError, RequestError, Settings, SnapshotPolicy, StoreError};
 
 use crate::host::{
     Answer, Broken, Disk, ELECTION, HEARTBEAT, Host, ME, Machine, PEER, append, is_open, settings,
@@ -100,6 +100,108 @@ fn without_a_policy_a_snapshot_is_taken_only_on_request() {
     assert_eq!(host.status().snapshot.get(), 102);
 }
 
+#[test]
+fn a_policy_of_nothing_is_none() {
+    let policy = SnapshotPolicy::default().entries(0).bytes(0);
+    assert_eq!(policy, SnapshotPolicy::NEVER);
+    let mut host = Host::alone(with_policy(1, policy), &Disk::default(), &Machine::default());
+    propose(&mut host, 100);
+    assert!(!host.go_on(), "there is nothing to do");
+    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+}
+
+/// What a machine has applied in earlier lives is not applied again, and counts all the same.
+#[test]
+fn entries_count_towards_the_next_snapshot_across_restarts() {
+    let (disk, policy) = (Disk::default(), SnapshotPolicy::NEVER.entries(10));
+    let machine = Machine { persistent: true, ..Machine::default() };
+    let mut host = Host::alone(with_policy(1, policy), &disk, &machine);
+    propose(&mut host, 4);
+    host.stop().join();
+    let mut host = Host::alone(with_policy(1, policy), &disk, &machine);
+    propose(&mut host, 4);
+    host.turn_until(|host| host.status().snapshot.get() == 10);
+}
+
+#[test]
+fn a_snapshot_that_has_failed_is_tried_again_after_a_tenth_of_the_policy() {
+    let (disk, policy) = (Disk::default(), SnapshotPolicy::NEVER.entries(20));
+    let mut host = Host::alone(with_policy(1, policy), &disk, &Machine::default());
+    disk.snapshots.fail_at(Broken::Complete);
+    propose(&mut host, 19);
+    host.turn_until(|host| host.node_status().snapshot_failure.is_some());
+    disk.snapshots.fail_at(None);
+    propose(&mut host, 1);
+    assert!(host.node_status().snapshot_failure.is_some(), "not at once");
+    propose(&mut host, 1);
+    host.turn_until(|host| host.status().snapshot.get() == 22);
+    assert_eq!(host.node_status().snapshot_failure, None);
+}
+
+#[test]
+fn no_snapshot_is_reported_where_there_is_none() {
+    let refused = |why| Err(RequestError::NoSnapshot(why));
+    let mut host = Host::start(settings(3), &Disk::default(), &Machine::default());
+    assert_eq!(snapshot(&mut host), refused(NoSnapshot::NothingApplied));
+
+    // A node that was added has the log from its first entry on, and nothing of the founders.
+    let mut host = Host::start(settings(0), &Disk::default(), &Machine::default());
+    host.client.deliver(committed_entry());
+    host.turn_until(|host| host.status().applied.get() == 1);
+    assert_eq!(snapshot(&mut host), refused(NoSnapshot::MembersUnknown));
+}
+
+#[test]
+fn nobody_waits_for_a_snapshot_of_a_state_that_is_lost() {
+    let disk = Disk::default();
+    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    propose(&mut host, 1);
+    disk.snapshots.gate.shut();
+    let waiting = [host.snapshot(), host.snapshot()];
+    host.turn_until(|_| disk.snapshots.gate.has_visitor());
+    let late = host.snapshot();
+    host.go_on();
+    host.client.state_lost();
+    host.go_on();
+    let refused = Err(RequestError::NoSnapshot(NoSnapshot::StateLost));
+    for waiting in waiting.iter().chain([&late]) {
+        assert_eq!(crate::host::answer(waiting), refused);
+    }
+    assert_eq!(snapshot(&mut host), refused);
+    disk.snapshots.gate.open();
+}
+
+/// Nobody would notice that it is damaged when the node starts from it.
+#[test]
+fn a_snapshot_never_becomes_complete_when_its_state_was_lost_meanwhile() {
+    let disk = Disk::default();
+    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    propose(&mut host, 1);
+    disk.snapshots.flushing.shut();
+    let waiting = host.snapshot();
+    host.turn_until(|_| disk.snapshots.flushing.has_visitor());
+    host.client.state_lost();
+    host.go_on();
+    drop(waiting);
+    let threads = host.stop();
+    disk.snapshots.flushing.open();
+    threads.join();
+    let mut host = Host::start(settings(1), &disk, &Machine::default());
+    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+}
+
+#[test]
+fn an_error_that_the_state_swallows_is_a_failed_snapshot() {
+    let (disk, machine) = (Disk::default(), Machine::default());
+    let mut host = Host::alone(settings(1), &disk, &machine);
+    propose(&mut host, 1);
+    machine.careless.store(true, Ordering::Relaxed);
+    disk.snapshots.fail_at(Broken::Write);
+    assert_eq!(snapshot(&mut host), Err(RequestError::NoSnapshot(NoSnapshot::Failed)));
+    assert_eq!(host.node_status().snapshot_failure.as_deref(), Some("broken: Write"));
+    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+}
+
 /// A snapshot that has begun may not have what a request after it must find in it.
 #[test]
 fn a_request_during_a_snapshot_is_answered_by_the_next_one() {
@@ -141,7 +243,6 @@ fn a_slow_snapshot_keeps_neither_commands_nor_heartbeats_waiting() {
 /// The log keeps what the snapshot would have had, so nothing is lost.
 #[test]
 fn a_snapshot_that_can_not_be_written_is_reported_and_tried_again() {
-    let overloaded = RequestError::Refused { reason: Refusal::Overloaded, leader: None };
     let disk = Disk::default();
     let mut host =
         Host::alone(with_policy(1, SnapshotPolicy::NEVER.entries(5)), &disk, &Machine::default());
@@ -152,7 +253,7 @@ fn a_snapshot_that_can_not_be_written_is_reported_and_tried_again() {
         host.turn_until(|host| host.node_status().snapshot_failure.is_some());
         let why = host.node_status().snapshot_failure.unwrap();
         assert_eq!(why, format!("broken: {broken:?}"));
-        assert_eq!(snapshot(&mut host), Err(overloaded));
+        assert_eq!(snapshot(&mut host), Err(RequestError::NoSnapshot(NoSnapshot::Failed)));
         assert_eq!(host.status().snapshot, before, "nothing has become of it");
 
         disk.snapshots.fail_at(None);
@@ -277,6 +378,36 @@ fn from_leader() -> Message {
     let snapshot = Snapshot { position, membership, size: 0, checksum: 0 };
     let chunk = SnapshotChunk { snapshot, offset: 0, data: Bytes::new(), sequence: 2 };
     Message { from: PEER, to: ME, term, body: Body::SnapshotChunk(chunk) }
+}
+
+/// The first entry of a leader's log, committed.
+fn committed_entry() -> Message {
+    let (term, index) = (Term::new(1).unwrap(), LogIndex::new(1).unwrap());
+    let entry = Entry { term, index, payload: Payload::Command("a".into()) };
+    let entries = Entries::new(vec![entry]).unwrap();
+    let prev = LogPosition::default();
+    let append = Append { prev, entries, commit: index, sequence: 1 };
+    Message { from: PEER, to: ME, term, body: Body::Append(append) }
+}
+
+/// The state is lost in the last moment, and restored from a newer snapshot before the node gets to
+/// know that its own is complete.
+#[test]
+fn a_snapshot_of_a_lost_state_is_dropped_when_a_newer_one_has_overtaken_it() {
+    let disk = Disk::default();
+    let mut host = Host::start(settings(3), &disk, &Machine::default());
+    host.client.deliver(committed_entry());
+    host.turn_until(|host| host.status().applied.get() == 1);
+    disk.snapshots.completing.shut();
+    let waiting = host.snapshot();
+    host.turn_until(|_| disk.snapshots.completing.has_visitor());
+    host.client.state_lost();
+    host.client.deliver(from_leader());
+    host.turn_until(|host| host.status().applied.get() == 7);
+    disk.snapshots.completing.open();
+    let own = LogPosition { index: LogIndex::new(1).unwrap(), term: Term::new(1).unwrap() };
+    host.turn_until(|_| disk.snapshots.removed.lock().unwrap().contains(&own));
+    assert!(crate::host::answer(&waiting).is_err());
 }
 
 #[test]

@@ -97,10 +97,14 @@ pub(crate) enum Broken {
     Open,
 }
 
-/// Snapshots in memory, with a gate at which their writers wait.
+/// Snapshots in memory, with gates at which their writers wait: before they begin, when all is written,
+/// and before it is complete.
 #[derive(Clone, Default)]
 pub(crate) struct Shelf {
     pub(crate) gate: Gate,
+    pub(crate) flushing: Gate,
+    pub(crate) completing: Gate,
+    pub(crate) removed: Arc<Mutex<Vec<LogPosition>>>,
     pub(crate) memory: MemorySnapshots,
     pub(crate) broken: Arc<Mutex<Option<Broken>>>,
 }
@@ -148,6 +152,7 @@ impl SnapshotStore for Shelf {
     }
 
     fn remove(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.removed.lock().unwrap().push(snapshot.position);
         self.memory.remove(snapshot)
     }
 }
@@ -164,6 +169,7 @@ impl io::Write for Writer {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.shelf.flushing.pass();
         self.writer.flush()
     }
 }
@@ -174,6 +180,7 @@ impl SnapshotWriter for Writer {
         position: LogPosition,
         membership: Arc<Membership>,
     ) -> Result<Snapshot, StoreError> {
+        self.shelf.completing.pass();
         self.shelf.call(Broken::Complete)?;
         self.writer.complete(position, membership)
     }
