@@ -46,7 +46,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     for node in &nodes {
-        node.handle().watch().wait_for(|leadership| leadership.leader.is_some()).await?;
+        node.handle().wait_for_leadership(|now| now.leader.is_some()).await?;
     }
 
     // Any node will do: a follower passes the command on.

@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 pub struct Handle {
     client: Client,
     leadership: watch::Receiver<Leadership>,
-    members: watch::Receiver<Arc<Membership>>,
+    membership: watch::Receiver<Arc<Membership>>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -23,10 +23,10 @@ impl Handle {
     pub(crate) const fn new(
         client: Client,
         leadership: watch::Receiver<Leadership>,
-        members: watch::Receiver<Arc<Membership>>,
+        membership: watch::Receiver<Arc<Membership>>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        Self { client, leadership, members, stopped }
+        Self { client, leadership, membership, stopped }
     }
 
     /// Proposes a command to the cluster, from any node, and returns the state machine's answer
@@ -61,11 +61,11 @@ impl Handle {
     /// to date may take long. With `only_if`, only if those are the members now.
     ///
     /// ```
-    /// # use raft_tokio::raft_node::core::NodeId;
+    /// # use raft_tokio::raft_node::core::{Membership, NodeId};
     /// # use raft_tokio::{Handle, RequestError};
     /// /// Adds a voter, unless somebody else changes the members at the same time.
     /// async fn add(handle: &Handle, id: NodeId, address: &str) -> Result<(), RequestError> {
-    ///     let members = handle.members().borrow().as_ref().clone();
+    ///     let members = Membership::clone(&handle.membership());
     ///     let grown = members.clone().voter(id, address);
     ///     handle.change_membership(grown, Some(members)).await
     /// }
@@ -105,11 +105,23 @@ impl Handle {
         answered.await.unwrap_or(Err(RequestError::Stopped))
     }
 
-    /// The members, as this node's log has them; the receiver holds the latest. They may be of a
-    /// change that is not committed.
+    /// The members, as this node's log has them: nobody on a node that was not added yet. They may be
+    /// of a change that is not committed.
     #[must_use]
-    pub fn members(&self) -> watch::Receiver<Arc<Membership>> {
-        self.members.clone()
+    pub fn membership(&self) -> Arc<Membership> {
+        self.membership.borrow().clone()
+    }
+
+    /// Waits until the members, as this node's log has them, fulfil a condition, and returns them. It
+    /// looks at once and after each change; of changes in quick succession it may see only the last.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn wait_for_membership(
+        &self,
+        condition: impl FnMut(&Arc<Membership>) -> bool,
+    ) -> Result<Arc<Membership>, RequestError> {
+        wait_for(self.membership.clone(), condition).await
     }
 
     /// A picture of the node.
@@ -122,15 +134,39 @@ impl Handle {
         answered.await.unwrap_or(Err(RequestError::Stopped))
     }
 
-    /// Follows who leads. The receiver holds the latest state; a fast change may be skipped.
+    /// Who leads, as far as this node knows.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Leadership> {
-        self.leadership.clone()
+    pub fn leadership(&self) -> Leadership {
+        *self.leadership.borrow()
+    }
+
+    /// Waits until the leadership, as this node knows it, fulfils a condition, and returns it. It
+    /// looks at once and after each change; of changes in quick succession it may see only the last.
+    ///
+    /// ```
+    /// # use raft_tokio::{Handle, RequestError};
+    /// /// Follows who leads, for as long as the node runs.
+    /// async fn follow(handle: &Handle) -> Result<(), RequestError> {
+    ///     let mut now = handle.leadership();
+    ///     loop {
+    ///         println!("{now:?}");
+    ///         now = handle.wait_for_leadership(|next| *next != now).await?;
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn wait_for_leadership(
+        &self,
+        condition: impl FnMut(&Leadership) -> bool,
+    ) -> Result<Leadership, RequestError> {
+        wait_for(self.leadership.clone(), condition).await
     }
 
     /// Stops the node and waits until it has. A leader hands over first, for at most an election
-    /// timeout, so that the cluster has a new one in no time. Everybody who waited is answered, its port is free,
-    /// its tasks and threads have ended. A write or a command that is under way is waited for;
+    /// timeout, so that the cluster has a new one in no time. Everybody who waited is answered, its
+    /// port is free, its tasks and threads have ended. A write or a command that is under way is waited for;
     /// commands that are only queued are not, and their outcome is unknown.
     pub async fn shutdown(&self) {
         self.client.stop();
@@ -148,6 +184,22 @@ impl Handle {
     #[must_use]
     pub const fn client(&self) -> &Client {
         &self.client
+    }
+}
+
+/// Waits for a value that fulfils a condition. The value is copied out before anybody else's code
+/// looks at it: the node's loop would have to wait for whoever holds the original.
+async fn wait_for<T: Clone>(
+    mut watched: watch::Receiver<T>,
+    mut condition: impl FnMut(&T) -> bool,
+) -> Result<T, RequestError> {
+    loop {
+        let now = watched.borrow_and_update().clone();
+        if condition(&now) {
+            return Ok(now);
+        }
+        // An error means that the sender, and so the node, is gone.
+        watched.changed().await.map_err(|_| RequestError::Stopped)?;
     }
 }
 

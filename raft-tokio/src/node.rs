@@ -21,8 +21,13 @@ use crate::listen::Listener;
 pub struct Node {
     id: NodeId,
     handle: Handle,
-    task: JoinHandle<Result<(), NodeError>>,
+    task: JoinHandle<Outcome>,
+    /// How the node ended, once the task has said so.
+    outcome: Option<Outcome>,
 }
+
+/// How a node ended; it can be asked for more than once.
+type Outcome = Result<(), Arc<NodeError>>;
 
 impl Node {
     /// Starts a node whose peers are reached over TCP: it listens before this returns. Call it
@@ -39,10 +44,11 @@ impl Node {
         let outbound = Outbound::default();
         let queues = outbound.clone();
         let send = Box::new(move |message: Message| queues.send(&message));
-        Self::launch(&settings, storage, machine, send, |handle, peers, tasks, alive| {
+        Self::launch(settings, storage, machine, send, |handle, peers, tasks, alive| {
             tasks.spawn(listener.run(handle.clone(), peers.clone(), alive));
             tasks.spawn(dial_all(peers.clone(), outbound));
         })
+        .await
     }
 
     /// Starts a node on a network of your own: `send` is given every message for a peer and must
@@ -50,17 +56,17 @@ impl Node {
     ///
     /// # Errors
     /// The settings make no sense or the store is damaged.
-    pub fn start_on_network(
-        settings: &Settings,
+    pub async fn start_on_network(
+        settings: Settings,
         storage: Storage,
         machine: impl StateMachine,
         send: impl FnMut(Message) + Send + 'static,
     ) -> Result<Self, NodeError> {
-        Self::launch(settings, storage, machine, Box::new(send), |_, _, _, _| {})
+        Self::launch(settings, storage, machine, Box::new(send), |_, _, _, _| {}).await
     }
 
-    fn launch(
-        settings: &Settings,
+    async fn launch(
+        settings: Settings,
         storage: Storage,
         machine: impl StateMachine,
         send: Box<dyn FnMut(Message) + Send>,
@@ -80,8 +86,12 @@ impl Node {
                 }
             }),
         };
-        let clock = Clock::start();
-        let (node, client) = raft_node::Node::new(settings, storage, machine, wiring, clock.now())?;
+        let (clock, id) = (Clock::start(), settings.id());
+        // All of the newest snapshot is read.
+        let start = task::spawn_blocking(move || {
+            raft_node::Node::new(&settings, storage, machine, wiring, clock.now())
+        });
+        let (node, client) = start.await.map_err(|_| NodeError::ThreadGone)??;
         let handle = Handle::new(client, watched, members, when_stopped);
         let mut tasks = JoinSet::new();
         let (alive, mut ended) = mpsc::channel(1);
@@ -95,9 +105,9 @@ impl Node {
             let joined = task::spawn_blocking(move || Threads::join(threads)).await;
             let _ = stopped.send(true);
             drop(joined);
-            result
+            result.map_err(Arc::new)
         });
-        Ok(Self { id: settings.id(), handle, task })
+        Ok(Self { id, handle, task, outcome: None })
     }
 
     /// The node's id.
@@ -112,20 +122,26 @@ impl Node {
         self.handle.clone()
     }
 
-    /// Waits until the node has stopped, for whatever reason. Cancelling the wait is fine.
+    /// Waits until the node has stopped, for whatever reason. Cancelling the wait is fine, and so is
+    /// asking again.
     ///
     /// # Errors
     /// The node stopped by itself: its store or its state machine failed.
-    pub async fn stopped(&mut self) -> Result<(), NodeError> {
+    pub async fn stopped(&mut self) -> Result<(), Arc<NodeError>> {
+        if let Some(outcome) = &self.outcome {
+            return outcome.clone();
+        }
         // The task is aborted only together with its runtime.
-        (&mut self.task).await.unwrap_or(Err(NodeError::ThreadGone))
+        let gone = |_| Err(Arc::new(NodeError::ThreadGone));
+        let outcome = (&mut self.task).await.unwrap_or_else(gone);
+        self.outcome.insert(outcome).clone()
     }
 
     /// Stops the node at once, as a crash would, and waits until it has.
     ///
     /// # Errors
     /// The node had stopped by itself before: its store or its state machine failed.
-    pub async fn kill(mut self) -> Result<(), NodeError> {
+    pub async fn kill(mut self) -> Result<(), Arc<NodeError>> {
         self.handle.client().kill();
         self.stopped().await
     }
@@ -134,7 +150,7 @@ impl Node {
     ///
     /// # Errors
     /// The node had stopped by itself before: its store or its state machine failed.
-    pub async fn shutdown(mut self) -> Result<(), NodeError> {
+    pub async fn shutdown(mut self) -> Result<(), Arc<NodeError>> {
         self.handle.client().stop();
         self.stopped().await
     }

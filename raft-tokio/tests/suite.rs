@@ -23,7 +23,7 @@ impl Bootstrap for Tokio {
             match network {
                 NodeNetwork::Tcp => Node::start(settings, storage, machine).await,
                 NodeNetwork::InProcess(send) => {
-                    Node::start_on_network(&settings, storage, machine, send)
+                    Node::start_on_network(settings, storage, machine, send).await
                 }
             }
         })?;

@@ -19,10 +19,8 @@
 //! The first word of an error is for programs: `TRYAGAIN` (nothing was changed, and soon it may
 //! be), `MEMBERSCHANGED`, `NOTCAUGHTUP`, `TRANSFERFAILED`, `CLUSTERDOWN`, `UNKNOWN`, `ERR`.
 
-use std::sync::Arc;
-
-use raft_node::core::{Membership, NodeId, Refusal};
 use raft_node::NoSnapshot;
+use raft_node::core::{Membership, NodeId, Refusal};
 use raft_tokio::{Handle, RequestError};
 use thiserror::Error;
 
@@ -121,7 +119,7 @@ pub(crate) async fn change(
     change: &Change,
     only_if: Option<u32>,
 ) -> Result<(), AdminError> {
-    let members = Arc::clone(&handle.members().borrow());
+    let members = handle.membership();
     if members.is_empty() {
         return Err(AdminError::NoCluster);
     }
@@ -147,7 +145,7 @@ pub(crate) async fn transfer(
     to: Option<NodeId>,
 ) -> Result<Option<NodeId>, AdminError> {
     handle.transfer_leadership(to).await?;
-    Ok(handle.watch().borrow().leader)
+    Ok(handle.leadership().leader)
 }
 
 /// Takes a snapshot on this node, and returns up to which index.

@@ -67,8 +67,7 @@ impl Backend {
 
     /// Why nothing can come of a second try on this node, if that is so.
     fn outcast(&self) -> Option<&'static str> {
-        let members = self.handle.members();
-        let members = members.borrow();
+        let members = self.handle.membership();
         if members.is_empty() {
             return Some("this node was not added to a cluster yet");
         }

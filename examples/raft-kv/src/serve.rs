@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 use raft_node::core::NodeId;
@@ -52,7 +53,7 @@ pub(crate) enum ServeError {
     #[error("can't start the node")]
     Start(#[source] NodeError),
     #[error("the node has failed")]
-    Node(#[source] NodeError),
+    Node(#[source] Arc<NodeError>),
     #[error("can't keep sessions")]
     Sessions(#[from] KeepsItsState),
     #[error("can't prepare to be stopped")]

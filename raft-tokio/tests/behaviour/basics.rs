@@ -1,18 +1,22 @@
 //! Starting, asking, stopping, starting again.
 
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use raft_node::core::{NodeId, RoleKind};
-use raft_node::{Storage, StoreError};
+use bytes::Bytes;
+use raft_node::core::{LogIndex, NodeId, RoleKind};
+use raft_node::{FrozenState, StateMachine, Storage, StoreError};
 use raft_tokio::{Node, NodeError, Settings};
 use tokio::runtime::Builder;
-use tokio::time;
+use tokio::{task, time};
 
 use crate::cluster::{
     Counter, cluster, eventually, follower, in_agreement, in_time, is_leader, leader, places,
     propose, read,
 };
-use crate::common::free_address;
+use crate::common::{PATIENCE, free_address};
 
 const ELECTION: Duration = Duration::from_millis(500);
 
@@ -73,8 +77,10 @@ async fn watchers_see_a_leader_come_and_another_one_follow() {
     let mut places = cluster(3, ELECTION).await;
     let first = leader(&places).await;
     let watcher = follower(&places, first);
-    let mut watched = places[watcher].handle().watch();
-    let before = *in_time("a leader", watched.wait_for(|now| now.leader.is_some())).await.unwrap();
+    let watched = places[watcher].handle();
+    let known = watched.wait_for_leadership(|now| now.leader.is_some());
+    let before = in_time("a leader", known).await.unwrap();
+    assert_eq!(watched.leadership(), before);
     assert_eq!(before.leader, Some(places[first].settings.id()));
     assert_ne!(before.role, RoleKind::Leader);
 
@@ -82,9 +88,76 @@ async fn watchers_see_a_leader_come_and_another_one_follow() {
     let other = |now: &raft_tokio::Leadership| {
         now.term > before.term && now.leader.is_some() && now.leader != before.leader
     };
-    let after = *in_time("another leader", watched.wait_for(other)).await.unwrap();
+    let after = in_time("another leader", watched.wait_for_leadership(other)).await.unwrap();
     let second = leader(&places).await;
     assert!(after.term <= places[second].status().await.term);
+}
+
+/// The node's loop must not wait for a client that takes its time to look at the news.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_is_slow_to_look_holds_nobody_up() {
+    let mut places = places(1, ELECTION);
+    places[0].start().await;
+    let handle = places[0].handle();
+    let (answered, answer) = channel();
+    let proposer = handle.clone();
+    task::spawn(async move { answered.send(propose(&proposer).await) });
+    let slow = handle.wait_for_leadership(|now| {
+        if now.leader.is_none() {
+            // Meanwhile the node becomes the leader, tells so, and answers.
+            assert_eq!(answer.recv_timeout(PATIENCE), Ok(1));
+        }
+        now.leader.is_some()
+    });
+    let leader = in_time("a leader", slow).await.unwrap().leader;
+    assert_eq!(leader, Some(places[0].settings.id()));
+    assert!(handle.membership().is_voter(places[0].settings.id()));
+}
+
+/// A machine that does not know at once what it has applied.
+struct Thoughtful {
+    machine: Counter,
+    known: Arc<Mutex<Receiver<()>>>,
+}
+
+impl StateMachine for Thoughtful {
+    fn apply(&mut self, index: LogIndex, command: Bytes) -> Bytes {
+        self.machine.apply(index, command)
+    }
+
+    fn query(&self, query: Bytes) -> Bytes {
+        self.machine.query(query)
+    }
+
+    fn snapshot(&self) -> FrozenState {
+        self.machine.snapshot()
+    }
+
+    fn restore(&mut self, index: LogIndex, state: &mut dyn Read) -> io::Result<()> {
+        self.machine.restore(index, state)
+    }
+
+    fn applied(&self) -> LogIndex {
+        self.known.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        LogIndex::ZERO
+    }
+}
+
+/// Reading back what the storage and the machine hold may take long. This runtime has one thread.
+#[tokio::test]
+async fn a_slow_start_leaves_the_runtime_to_others() {
+    let place = places(1, ELECTION).remove(0);
+    let (tell, known) = channel();
+    let known = Arc::new(Mutex::new(known));
+    task::spawn(async move {
+        // Once for the node and once for the thread of the machine.
+        tell.send(()).unwrap();
+        tell.send(()).unwrap();
+    });
+    let machine = Thoughtful { machine: Counter::default(), known };
+    let node = Node::start(place.settings, Storage::in_memory(), machine).await.unwrap();
+    assert_eq!(propose(&node.handle()).await, 1);
+    node.shutdown().await.unwrap();
 }
 
 #[tokio::test]

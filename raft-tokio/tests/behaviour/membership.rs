@@ -20,7 +20,7 @@ const ELECTION: Duration = Duration::from_millis(500);
 async fn change(handle: &Handle, to: impl Fn(Membership) -> Membership) {
     let attempts = async {
         loop {
-            let members = handle.members().borrow().as_ref().clone();
+            let members = Membership::clone(&handle.membership());
             match handle.change_membership(to(members.clone()), Some(members)).await {
                 Ok(()) => return,
                 Err(RequestError::Refused { reason, .. }) if reason != Refusal::NoVoters => {
@@ -46,7 +46,7 @@ async fn a_node_joins_by_being_added_and_needs_no_list_of_the_others() {
     clients.stop().await;
     let count = read(&newcomer.handle()).await;
     assert_eq!(read(&handles[0]).await, count);
-    assert!(newcomer.handle().members().borrow().is_voter(id));
+    assert!(newcomer.handle().membership().is_voter(id));
     assert_eq!(propose(&newcomer.handle()).await, count + 1);
 
     // It finds the others again after a restart, by what its log says.
@@ -71,8 +71,9 @@ async fn a_node_that_was_removed_is_told_so_and_disturbs_nobody() {
     change(&places[first].handle(), |members| members.without(id)).await;
     let gone = places.remove(removed);
     for place in &places {
-        let mut members = place.handle().members();
-        in_time("the news", members.wait_for(|members| !members.contains(id))).await.unwrap();
+        let handle = place.handle();
+        let gone = handle.wait_for_membership(|members| !members.contains(id));
+        in_time("the news", gone).await.unwrap();
     }
     let before = reign(&places).await;
     for place in &places {

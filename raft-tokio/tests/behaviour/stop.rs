@@ -67,12 +67,33 @@ async fn whoever_waits_for_the_end_learns_why_a_node_stopped() {
     propose(&handle).await;
     assert!(time::timeout(Duration::from_millis(1), node.stopped()).await.is_err());
     assert_eq!(in_time("an answer", handle.propose("panic")).await, Err(RequestError::Unknown));
-    let why = in_time("the end", node.stopped()).await;
-    assert!(
-        matches!(&why, Err(NodeError::StateMachinePanicked(text)) if text == "no such command"),
-        "{why:?}"
-    );
+    // Whoever asks again gets the same answer.
+    let first = in_time("the end", node.stopped()).await.unwrap_err();
+    let again = in_time("the end", node.stopped()).await.unwrap_err();
+    let last = in_time("a shutdown", node.shutdown()).await.unwrap_err();
+    for why in [first, again, last] {
+        assert!(
+            matches!(&*why, NodeError::StateMachinePanicked(text) if text == "no such command"),
+            "{why:?}"
+        );
+    }
     assert_eq!(handle.read("").await, Err(RequestError::Stopped));
+    let never = handle.wait_for_leadership(|_| false);
+    assert_eq!(in_time("an end of the waiting", never).await, Err(RequestError::Stopped));
+}
+
+#[tokio::test]
+async fn a_node_that_has_been_waited_for_can_still_be_stopped() {
+    for kill in [false, true] {
+        let mut places = places(1, ELECTION);
+        places[0].start().await;
+        let mut node = places[0].node.take().unwrap();
+        node.handle().client().stop();
+        in_time("the end", node.stopped()).await.unwrap();
+        in_time("the end", node.stopped()).await.unwrap();
+        let end = async { if kill { node.kill().await } else { node.shutdown().await } };
+        in_time("another end", end).await.unwrap();
+    }
 }
 
 /// Giving up the waiting gives up nothing else.
@@ -108,9 +129,8 @@ async fn futures_that_are_dropped_do_no_harm() {
 async fn until_another_leads(others: Vec<raft_tokio::Handle>, term: u64) -> Duration {
     let begin = Instant::now();
     for handle in others {
-        let mut watched = handle.watch();
         let other = |now: &raft_tokio::Leadership| now.term.get() > term && now.leader.is_some();
-        in_time("another leader", watched.wait_for(other)).await.unwrap();
+        in_time("another leader", handle.wait_for_leadership(other)).await.unwrap();
     }
     begin.elapsed()
 }
