@@ -1,13 +1,15 @@
 //! Who a node is, kept with its log: a log under another name would break promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft_core::{HardState, LogIndex, Membership, NodeId, Snapshot, StoredLog};
 
 use crate::{ClusterId, NodeError, Settings, StoreError};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The same without the removed members.
+const FIRST_VERSION: u8 = 1;
 
 /// Tells one storage from another: a random number, drawn when the storage is first used. A node
 /// whose disk was wiped, or that runs on a copy of another's name, has another one.
@@ -38,6 +40,8 @@ pub(crate) struct Identity {
     pub(crate) founders: Membership,
     /// The storages of the other nodes, as they were when they were first met.
     pub(crate) met: BTreeMap<NodeId, StorageId>,
+    /// Those that were members and are none any more. An id is never used again.
+    pub(crate) removed: BTreeSet<NodeId>,
 }
 
 impl Identity {
@@ -63,7 +67,8 @@ impl Identity {
             }
             let storage = StorageId(getrandom::u64().map_err(NodeError::Randomness)?);
             let (cluster, node) = (settings.cluster_id(), settings.id());
-            return Ok((Self { cluster, node, storage, founders, met: BTreeMap::new() }, true));
+            let (met, removed) = (BTreeMap::new(), BTreeSet::new());
+            return Ok((Self { cluster, node, storage, founders, met, removed }, true));
         }
         let mut identity = Self::decode(kept)?;
         let (cluster, node) = (identity.cluster, identity.node);
@@ -92,6 +97,8 @@ impl Identity {
         bytes.put_u64_le(self.storage.0);
         bytes.put_u64_le(founders.len() as u64);
         bytes.put_slice(&founders);
+        bytes.put_u64_le(self.removed.len() as u64);
+        self.removed.iter().for_each(|id| bytes.put_u64_le(id.get()));
         for (id, storage) in &self.met {
             bytes.put_u64_le(id.get());
             bytes.put_u64_le(storage.0);
@@ -99,16 +106,18 @@ impl Identity {
         bytes.freeze()
     }
 
-    fn decode(mut bytes: Bytes) -> Result<Self, NodeError> {
+    pub(crate) fn decode(mut bytes: Bytes) -> Result<Self, NodeError> {
         let damaged = || StoreError::Other("what the log says of its node makes no sense".into());
         match bytes.try_get_u8() {
-            Ok(VERSION) => Ok(Self::decode_content(bytes).ok_or_else(damaged)?),
+            Ok(version @ (FIRST_VERSION | VERSION)) => {
+                Ok(Self::decode_content(version, bytes).ok_or_else(damaged)?)
+            }
             Ok(found) => Err(NodeError::IdentityVersion { found, expected: VERSION }),
             Err(_) => Err(damaged().into()),
         }
     }
 
-    fn decode_content(mut bytes: Bytes) -> Option<Self> {
+    fn decode_content(version: u8, mut bytes: Bytes) -> Option<Self> {
         let mut number = || bytes.try_get_u64_le().ok();
         let (cluster, node) = (ClusterId::new(number()?), NodeId::new(number()?));
         let (storage, length) = (StorageId(number()?), usize::try_from(number()?).ok()?);
@@ -116,12 +125,18 @@ impl Identity {
             return None;
         }
         let founders = Membership::decode(bytes.split_to(length)).ok()?;
+        let mut removed = BTreeSet::new();
+        if version > FIRST_VERSION {
+            for _ in 0..bytes.try_get_u64_le().ok()? {
+                removed.insert(NodeId::new(bytes.try_get_u64_le().ok()?));
+            }
+        }
         let mut met = BTreeMap::new();
         while !bytes.is_empty() {
             let id = NodeId::new(bytes.try_get_u64_le().ok()?);
             met.insert(id, StorageId(bytes.try_get_u64_le().ok()?));
         }
-        Some(Self { cluster, node, storage, founders, met })
+        Some(Self { cluster, node, storage, founders, met, removed })
     }
 }
 
@@ -235,6 +250,7 @@ mod tests {
         let mut stored = Stored::default();
         let mut identity = establish(&settings(1, &[1, 2]), &mut stored).unwrap();
         identity.met.insert(NodeId::new(2), StorageId(5));
+        identity.removed.insert(NodeId::new(3));
         let bytes = identity.encode();
         assert_eq!(Identity::decode(bytes.clone()).unwrap(), identity);
         for length in (0..bytes.len()).filter(|length| *length != bytes.len() - 16) {
@@ -247,5 +263,15 @@ mod tests {
             Identity::decode(newer.into()),
             Err(NodeError::IdentityVersion { found, expected: VERSION }) if found == VERSION + 1
         ));
+    }
+    #[test]
+    fn an_identity_of_the_first_version_still_reads() {
+        let mut stored = Stored::default();
+        let identity = establish(&settings(1, &[1, 2]), &mut stored).unwrap();
+        let mut first = identity.encode().to_vec();
+        // It has no number of removed members, which is zero here.
+        first.truncate(first.len() - 8);
+        first[0] = FIRST_VERSION;
+        assert_eq!(Identity::decode(first.into()).unwrap(), identity);
     }
 }

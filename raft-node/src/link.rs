@@ -75,6 +75,10 @@ pub enum LinkError {
     /// and add a new node with an id that was never used.
     #[error("the node's storage is not the one that it had before: wiped, or an id used twice")]
     OtherStorage,
+    /// Too many nodes that are no members, as far as the listener knows, are connected to it. Find out
+    /// what they want there; a member is never turned away for it.
+    #[error("the other side has too many connections of nodes that are no members")]
+    Crowded,
     /// A frame is larger than the limit. The nodes have different limits, or the bytes are
     /// garbled.
     #[error("a frame of {size} bytes, the limit is {limit}")]
@@ -112,6 +116,7 @@ enum Verdict {
     WrongNode = 3,
     NotAMember = 4,
     OtherStorage = 5,
+    Crowded = 6,
 }
 
 /// Puts the frame around a payload that `write` appends.
@@ -205,6 +210,7 @@ impl Outgoing {
             v if v == Verdict::WrongNode as u8 => Err(LinkError::WrongNode),
             v if v == Verdict::NotAMember as u8 => Err(LinkError::NotAMember),
             v if v == Verdict::OtherStorage as u8 => Err(LinkError::OtherStorage),
+            v if v == Verdict::Crowded as u8 => Err(LinkError::Crowded),
             _ => Err(LinkError::NotRaft),
         }
     }
@@ -221,7 +227,7 @@ pub enum Received {
     Message(Message),
 }
 
-/// The listening side of a connection.
+/// The listening side of a connection. Drop it when the connection has ended.
 #[derive(Debug)]
 pub struct Inbound {
     peers: Peers,
@@ -302,6 +308,14 @@ impl Inbound {
     }
 }
 
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        if let Some(peer) = self.peer {
+            self.peers.part(peer);
+        }
+    }
+}
+
 /// The hello behind magic and version.
 fn read_greeting(mut hello: Bytes) -> Option<Greeting> {
     let mut number = || hello.try_get_u64_le().ok();
@@ -319,6 +333,7 @@ const fn byte_of(verdict: Result<(), LinkError>) -> u8 {
         Err(LinkError::OtherCluster) => Verdict::OtherCluster,
         Err(LinkError::WrongNode) => Verdict::WrongNode,
         Err(LinkError::OtherStorage) => Verdict::OtherStorage,
+        Err(LinkError::Crowded) => Verdict::Crowded,
         Err(_) => Verdict::NotAMember,
     };
     verdict as u8
@@ -326,7 +341,7 @@ const fn byte_of(verdict: Result<(), LinkError>) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
     use proptest::prelude::*;
@@ -346,6 +361,7 @@ mod tests {
             storage: StorageId::new(storage),
             founders: members.clone(),
             met: BTreeMap::new(),
+            removed: BTreeSet::new(),
         };
         Peers::new(identity, Arc::new(members), format!("node-{node}"), None)
     }
@@ -457,8 +473,18 @@ mod tests {
     #[test]
     fn a_node_that_is_not_known_yet_is_welcome_and_dialled_back() {
         let two = peers_of(CLUSTER, 2, 200);
-        let mut nine = Outgoing::new(peers_of(CLUSTER, 9, 900), NodeId::new(2));
-        assert_eq!(greet(&mut nine, &two), Ok(true));
+        let nine = Outgoing::new(peers_of(CLUSTER, 9, 900), NodeId::new(2));
+        let connect = || {
+            let mut inbound = Inbound::new(two.clone(), 1000);
+            inbound.buffer().extend_from_slice(&nine.hello());
+            assert!(matches!(inbound.receive(), Ok(Some(Received::Welcome(_)))));
+            inbound
+        };
+        let first = connect();
+        assert_eq!(two.to_dial().get(&NodeId::new(9)).map(String::as_str), Some("node-9"));
+        drop(first);
+        assert_eq!(two.to_dial().get(&NodeId::new(9)), None, "it has left");
+        let _again = connect();
         assert_eq!(two.to_dial().get(&NodeId::new(9)).map(String::as_str), Some("node-9"));
         two.adopt(Arc::new(Membership::of_voters([2, 9].map(NodeId::new))));
         assert_eq!(two.to_dial().get(&NodeId::new(9)), None, "the configuration has no address");

@@ -1,6 +1,6 @@
 //! Who the peers of a node are, and where: what the links need to know.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,9 +11,14 @@ use crate::identity::{Identity, StorageId};
 use crate::settings::Route;
 use crate::{LinkError, Notifier};
 
-/// Nodes that are no members, as far as this node knows, and have dialled it. A leader that was
-/// just added is one, until the log says so.
+/// Nodes that are no members, as far as this node knows, and are connected. A leader that was just
+/// added is one, until the log says so.
 const GUESTS: usize = 16;
+/// So many storages are remembered. Of more than that, those of nodes that are neither members nor
+/// connected are forgotten first.
+const MET: usize = 4096;
+/// To a node that was not added yet, all members of its cluster are guests.
+const GUESTS_OF_A_BLANK_NODE: usize = 1024;
 
 /// The peers of a node, shared by the node and its links. Cheap to clone.
 ///
@@ -27,9 +32,7 @@ struct State {
     /// A peer was met for the first time, and that is not on the disk.
     unsaved: bool,
     membership: Arc<Membership>,
-    guests: BTreeMap<NodeId, String>,
-    /// Those that were members and are none any more.
-    removed: BTreeSet<NodeId>,
+    guests: BTreeMap<NodeId, Guest>,
     /// Those that went with the last change, and where they are. A leader that removes itself needs
     /// the acknowledgements of the others to commit that, and a removed follower is told.
     leaving: BTreeMap<NodeId, String>,
@@ -37,6 +40,13 @@ struct State {
     address: String,
     route: Option<Route>,
     changed: Vec<Notifier>,
+}
+
+/// A node that is no member and has dialled this one.
+struct Guest {
+    address: String,
+    /// How many connections it has: a new one takes the place of the old.
+    links: usize,
 }
 
 /// What a dialling node says of itself and of whom it means to reach.
@@ -61,7 +71,6 @@ impl Peers {
             unsaved: false,
             membership,
             guests: BTreeMap::new(),
-            removed: BTreeSet::new(),
             leaving: BTreeMap::new(),
             address,
             route,
@@ -80,15 +89,21 @@ impl Peers {
     pub fn to_dial(&self) -> BTreeMap<NodeId, String> {
         let state = self.state();
         let own = state.identity.node;
-        let address = |id| state.membership.address(id).map(|address| (id, address.to_owned()));
+        let address = |id| state.membership.address(id).map(|address| (id, address));
         let members = state.membership.members().filter_map(address);
-        let others = state.leaving.clone().into_iter().chain(state.guests.clone());
-        let all = others.chain(members);
+        let leaving = state.leaving.iter().map(|(id, address)| (*id, address.as_str()));
+        let guests = state.guests.iter().map(|(id, guest)| (*id, guest.address.as_str()));
+        let all = leaving.chain(guests).chain(members);
         let dialled = all.filter(|(id, address)| *id != own && !address.is_empty());
-        match state.route.clone() {
-            None => dialled.collect(),
-            Some(route) => dialled.map(|(id, address)| (id, route(id, &address))).collect(),
+        let mut dialled: BTreeMap<_, _> =
+            dialled.map(|(id, address)| (id, address.to_owned())).collect();
+        let route = state.route.clone();
+        // The route is the user's code, which may take its time or ask for something here.
+        drop(state);
+        if let Some(route) = route {
+            dialled.iter_mut().for_each(|(id, address)| *address = route(*id, address));
         }
+        dialled
     }
 
     /// Calls `notify`, which must not block, when [`to_dial`](Peers::to_dial) may have changed.
@@ -101,7 +116,8 @@ impl Peers {
         changed.iter().for_each(|notify| notify());
     }
 
-    /// Another configuration is in force.
+    /// Another configuration is in force. Whom it takes away is remembered with the log, so that a
+    /// removed node is told so by nodes that were restarted, too.
     pub(crate) fn adopt(&self, membership: Arc<Membership>) {
         let mut state = self.state();
         let before = std::mem::replace(&mut state.membership, membership);
@@ -109,9 +125,13 @@ impl Peers {
             before.members().filter(|id| !state.membership.contains(*id)).collect();
         state.leaving =
             gone.iter().filter_map(|id| Some((*id, before.address(*id)?.to_owned()))).collect();
-        state.removed.extend(gone);
         let now = state.membership.clone();
-        state.removed.retain(|id| !now.contains(*id));
+        let removed = &mut state.identity.removed;
+        let known = removed.clone();
+        removed.extend(gone);
+        removed.retain(|id| !now.contains(*id));
+        let news = *removed != known;
+        state.unsaved |= news;
         state.guests.retain(|id, _| !now.contains(*id));
         drop(state);
         self.notify();
@@ -141,29 +161,53 @@ impl Peers {
         if greeting.to != own.node || from == own.node {
             return Err(LinkError::WrongNode);
         }
-        if state.removed.contains(&from) {
+        if own.removed.contains(&from) {
             return Err(LinkError::NotAMember);
         }
         let stranger = !state.membership.contains(from);
-        let known_guest = state.guests.contains_key(&from);
-        if stranger && !known_guest && state.guests.len() >= GUESTS {
-            return Err(LinkError::NotAMember);
+        let places = if state.membership.is_empty() { GUESTS_OF_A_BLANK_NODE } else { GUESTS };
+        if stranger && !state.guests.contains_key(&from) && state.guests.len() >= places {
+            return Err(LinkError::Crowded);
         }
         drop(state);
         self.meet(from, greeting.storage)?;
-        let mut state = self.state();
-        let news = stranger
-            && state.guests.insert(from, greeting.address.clone()).as_ref()
-                != Some(&greeting.address);
-        drop(state);
-        if news {
-            self.notify();
+        if stranger {
+            self.receive_guest(from, &greeting.address);
         }
         Ok(())
     }
 
+    fn receive_guest(&self, from: NodeId, address: &str) {
+        let mut state = self.state();
+        let nobody = Guest { address: String::new(), links: 0 };
+        let guest = state.guests.entry(from).or_insert(nobody);
+        guest.links += 1;
+        let news = guest.address != address;
+        address.clone_into(&mut guest.address);
+        drop(state);
+        if news {
+            self.notify();
+        }
+    }
+
+    /// A connection of a node that was welcome has ended.
+    pub(crate) fn part(&self, from: NodeId) {
+        let mut state = self.state();
+        let Some(guest) = state.guests.get_mut(&from) else { return };
+        guest.links = guest.links.saturating_sub(1);
+        if guest.links == 0 {
+            state.guests.remove(&from);
+            drop(state);
+            self.notify();
+        }
+    }
+
     /// A peer has said which storage it runs on. It must be the one that it had when it was first
     /// met.
+    ///
+    /// The link is open before the first meeting is on the disk. So a power cut right then can make
+    /// this node forget whom it has met; that lets a wiped peer in only if it is wiped in the same
+    /// moment, which no record of others can rule out.
     pub(crate) fn meet(&self, peer: NodeId, storage: StorageId) -> Result<(), LinkError> {
         let mut state = self.state();
         match state.identity.met.get(&peer) {
@@ -171,6 +215,7 @@ impl Peers {
             Some(_) => Err(LinkError::OtherStorage),
             None => {
                 state.identity.met.insert(peer, storage);
+                state.forget_strangers(peer);
                 state.unsaved = true;
                 drop(state);
                 self.notify();
@@ -186,6 +231,21 @@ impl Peers {
     }
 }
 
+impl State {
+    /// Keeps what is remembered within bounds, whoever comes by.
+    fn forget_strangers(&mut self, newest: NodeId) {
+        if self.identity.met.len() <= MET {
+            return;
+        }
+        let needed = |id: &NodeId| {
+            *id == newest || self.membership.contains(*id) || self.guests.contains_key(id)
+        };
+        if let Some(id) = self.identity.met.keys().copied().find(|id| !needed(id)) {
+            self.identity.met.remove(&id);
+        }
+    }
+}
+
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peers").field("to_dial", &self.to_dial()).finish_non_exhaustive()
@@ -194,6 +254,8 @@ impl fmt::Debug for Peers {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::ClusterId;
 
@@ -206,21 +268,105 @@ mod tests {
         peers.to_dial().into_keys().map(NodeId::get).collect()
     }
 
+    fn identity(node: u64) -> Identity {
+        Identity {
+            cluster: ClusterId::new(1),
+            node: NodeId::new(node),
+            storage: StorageId::new(node),
+            founders: Membership::new(),
+            met: BTreeMap::new(),
+            removed: BTreeSet::new(),
+        }
+    }
+
+    fn from(node: u64) -> Greeting {
+        Greeting {
+            cluster: ClusterId::new(1),
+            from: NodeId::new(node),
+            to: NodeId::new(1),
+            storage: StorageId::new(node),
+            address: format!("node-{node}"),
+        }
+    }
+
     /// Corner case 59: a removed leader needs the acknowledgements of those that stay, or the
     /// removal is never committed.
     #[test]
     fn a_node_that_goes_is_dialled_until_the_next_change() {
-        let identity = Identity {
-            cluster: ClusterId::new(1),
-            node: NodeId::new(1),
-            storage: StorageId::new(1),
-            founders: Membership::new(),
-            met: BTreeMap::new(),
-        };
-        let peers = Peers::new(identity, members(&[1, 2, 3]), "node-1".into(), None);
+        let peers = Peers::new(identity(1), members(&[1, 2, 3]), "node-1".into(), None);
         peers.adopt(members(&[1, 2]));
         assert_eq!(dialled(&peers), [2, 3]);
         peers.adopt(members(&[1, 2, 4]));
         assert_eq!(dialled(&peers), [2, 4]);
+    }
+    /// R143: whichever of the members leads may bring up a node that was just added.
+    #[test]
+    fn a_node_that_was_not_added_yet_welcomes_all_members_of_a_large_cluster() {
+        let peers = Peers::new(identity(1), members(&[]), "node-1".into(), None);
+        for node in 2..=40 {
+            assert_eq!(peers.welcome(&from(node)), Ok(()));
+        }
+        assert_eq!(dialled(&peers).len(), 39);
+    }
+
+    #[test]
+    fn the_places_of_guests_are_bounded_and_free_again_when_they_have_left() {
+        let peers = Peers::new(identity(1), members(&[1]), "node-1".into(), None);
+        for node in 2..=17 {
+            assert_eq!(peers.welcome(&from(node)), Ok(()));
+        }
+        assert_eq!(peers.welcome(&from(18)), Err(LinkError::Crowded));
+        assert_eq!(
+            peers.welcome(&from(2)),
+            Ok(()),
+            "a second connection is none of a second guest"
+        );
+        peers.part(NodeId::new(2));
+        assert_eq!(peers.welcome(&from(18)), Err(LinkError::Crowded));
+        peers.part(NodeId::new(2));
+        assert_eq!(peers.welcome(&from(18)), Ok(()));
+        assert!(!dialled(&peers).contains(&2) && dialled(&peers).contains(&18));
+    }
+
+    /// R127: what is kept with the log has a limit, beyond which the node would stop.
+    #[test]
+    fn strangers_are_forgotten_before_there_are_too_many_and_members_never() {
+        let peers = Peers::new(identity(1), members(&[1, 2]), "node-1".into(), None);
+        for node in 2..=10_000 {
+            assert_eq!(peers.welcome(&from(node)), Ok(()));
+            peers.part(NodeId::new(node));
+        }
+        let kept = Identity::decode(peers.take_unsaved().unwrap()).unwrap();
+        assert_eq!(kept.met.len(), MET);
+        let wiped = Greeting { storage: StorageId::new(0), ..from(2) };
+        assert_eq!(peers.welcome(&wiped), Err(LinkError::OtherStorage));
+    }
+
+    #[test]
+    fn a_removed_node_is_told_so_by_a_node_that_was_restarted_too() {
+        let peers = Peers::new(identity(1), members(&[1, 2, 3]), "node-1".into(), None);
+        peers.adopt(members(&[1, 2]));
+        let kept = Identity::decode(peers.take_unsaved().unwrap()).unwrap();
+        let peers = Peers::new(kept, members(&[1, 2]), "node-1".into(), None);
+        assert_eq!(peers.welcome(&from(3)), Err(LinkError::NotAMember));
+        // The change was overwritten by a new leader.
+        peers.adopt(members(&[1, 2, 3]));
+        assert_eq!(peers.welcome(&from(3)), Ok(()));
+        let kept = Identity::decode(peers.take_unsaved().unwrap()).unwrap();
+        assert!(kept.removed.is_empty());
+    }
+
+    #[test]
+    fn a_route_may_ask_for_what_it_is_asked_by() {
+        let (tell, told) = std::sync::mpsc::channel::<Peers>();
+        let told = Mutex::new(told);
+        let route: Route = Arc::new(move |_, address| {
+            let peers = told.lock().unwrap().try_recv();
+            let known = peers.map_or(0, |peers| peers.to_dial().len());
+            format!("{address}, one of {known}")
+        });
+        let peers = Peers::new(identity(1), members(&[1, 2]), "node-1".into(), Some(route));
+        tell.send(peers.clone()).unwrap();
+        assert_eq!(dialled(&peers), [2]);
     }
 }
