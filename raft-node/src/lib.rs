@@ -111,6 +111,7 @@
 
 mod applier;
 mod backoff;
+mod checksum;
 mod clock;
 mod directory;
 mod disk;

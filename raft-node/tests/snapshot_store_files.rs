@@ -270,6 +270,7 @@ fn the_directory_is_open_only_once_and_other_files_are_left_alone() {
     drop(store);
     fs::write(nested.join("notes.txt"), "keep").unwrap();
     fs::write(nested.join("1-2-3.snap"), "keep").unwrap();
+    fs::write(nested.join("notes.tmp"), "keep").unwrap();
     assert_eq!(open(&nested).newest().unwrap(), None);
-    assert_eq!(names(&nested), ["1-2-3.snap", "lock", "notes.txt"]);
+    assert_eq!(names(&nested), ["1-2-3.snap", "lock", "notes.tmp", "notes.txt"]);
 }

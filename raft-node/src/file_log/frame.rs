@@ -1,7 +1,8 @@
 //! The frame: one atomic piece of a segment, with the numbers and checksums that prove it.
 
 use bytes::{Buf, BufMut};
-use crc32fast::Hasher;
+
+use crate::checksum;
 
 /// The length of a frame's header, and so of a whole mark.
 pub(super) const HEADER_BYTES: usize = 32;
@@ -91,9 +92,7 @@ pub(super) fn proves_synced(bytes: &[u8], salt: u32, number: u64) -> bool {
 
 /// The checksum of `bytes` in a file with this `salt`.
 pub(super) fn checksum(salt: u32, bytes: &[u8]) -> u32 {
-    let mut hasher = Hasher::new_with_initial(salt);
-    hasher.update(bytes);
-    hasher.finalize()
+    checksum::salted(salt, &[bytes])
 }
 
 fn encode_header(salt: u32, stamp: Stamp, payload: &[u8]) -> [u8; HEADER_BYTES] {

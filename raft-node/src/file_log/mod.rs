@@ -62,8 +62,8 @@ impl FileLogOptions {
     /// # Errors
     /// [`StoreError::InUse`] when the log is open already, in this process or another.
     /// [`StoreError::Damaged`] when something that was once durable is missing or altered.
-    /// [`StoreError::Version`] when another version of this library wrote it. [`StoreError::Io`] when the system
-    /// refuses something. The log is not changed in the first three cases.
+    /// [`StoreError::Version`] when another version of this library wrote it. [`StoreError::Io`]
+    /// when the system refuses something. The log is not changed in the first three cases.
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<FileLog, StoreError> {
         let dir = Directory::open(dir.as_ref())?;
         let begun = metadata::exists(dir.path())?;

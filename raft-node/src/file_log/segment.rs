@@ -1,7 +1,6 @@
 //! The files of a log and their directory.
 
 use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -10,8 +9,8 @@ use bytes::{Buf, BufMut, Bytes};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use crate::StoreError;
 use crate::directory::{self, failed};
+use crate::{StoreError, checksum};
 
 /// The length of the header of a segment; the first frame begins behind it.
 pub(super) const HEADER_BYTES: u64 = 40;
@@ -44,8 +43,7 @@ impl Header {
     /// The header of a segment to be made. The salt is random, so that no command that clients
     /// send can contain something that passes for a frame of this segment.
     pub(super) fn new(sequence: u64, first: u64) -> Self {
-        let salt = RandomState::new().hash_one(sequence) as u32;
-        Self { sequence, first, salt }
+        Self { sequence, first, salt: checksum::salt() }
     }
 
     fn encode(self) -> Vec<u8> {

@@ -1,13 +1,11 @@
 //! The pieces of a snapshot file.
 
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use bytes::{Buf, BufMut, Bytes};
-use crc32fast::Hasher;
 use raft_core::Snapshot;
 
-use crate::StoreError;
+use crate::{StoreError, checksum};
 
 /// Magic number, version, salt, checksum.
 pub(super) const HEADER_BYTES: u64 = 20;
@@ -36,18 +34,9 @@ pub(super) const fn description_at(size: u64) -> u64 {
     HEADER_BYTES.saturating_add(size).saturating_add(checksums)
 }
 
-/// A number that begins every checksum in the file. It is random, so that a block that stayed on
-/// the disk from an older file does not pass for one of this.
-pub(super) fn salt() -> u32 {
-    RandomState::new().hash_one(0) as u32
-}
-
 /// The checksum of the block `number`.
 pub(super) fn checksum(salt: u32, number: u64, content: &[u8]) -> u32 {
-    let mut hasher = Hasher::new_with_initial(salt);
-    hasher.update(&number.to_le_bytes());
-    hasher.update(content);
-    hasher.finalize()
+    checksum::salted(salt, &[&number.to_le_bytes(), content])
 }
 
 pub(super) fn encode_header(salt: u32) -> Vec<u8> {

@@ -64,7 +64,7 @@ impl FileSnapshots {
 
     fn begin(&self) -> Result<Writer, StoreError> {
         let number = TEMPORARIES.fetch_add(1, Ordering::Relaxed);
-        Writer::create(self.dir.path(), &format!("{number:016x}.tmp"))
+        Writer::create(self.dir.path(), &temporary_name(number))
     }
 
     /// Opens the file of `snapshot`, if it is here.
@@ -104,7 +104,7 @@ impl SnapshotStore for FileSnapshots {
         for file in fs::read_dir(dir).map_err(failed("list", dir))? {
             let name = file.map_err(failed("list", dir))?.file_name();
             match name.to_str() {
-                Some(name) if name.ends_with(".tmp") => useless.push(dir.join(name)),
+                Some(name) if is_temporary(name) => useless.push(dir.join(name)),
                 Some(name) => complete.extend(Name::parse(name)),
                 None => {}
             }
@@ -163,6 +163,16 @@ impl SnapshotStore for FileSnapshots {
         directory::remove(&Name::of(snapshot).path(self.dir.path()))?;
         directory::sync(self.dir.path())
     }
+}
+
+fn temporary_name(number: u64) -> String {
+    format!("{number:016x}.tmp")
+}
+
+fn is_temporary(name: &str) -> bool {
+    let number = name.strip_suffix(".tmp").and_then(|it| u64::from_str_radix(it, 16).ok());
+    // There is one way to write each name; a file that is called otherwise is none of ours.
+    number.is_some_and(|number| temporary_name(number) == name)
 }
 
 impl Name {

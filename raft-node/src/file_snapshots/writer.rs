@@ -13,7 +13,7 @@ use raft_core::{LogPosition, Membership, Snapshot};
 use super::Name;
 use super::format::{self, BLOCK_BYTES, CRC_BYTES};
 use crate::directory::{self, failed};
-use crate::{SnapshotWriter, StoreError};
+use crate::{SnapshotWriter, StoreError, checksum};
 
 /// A snapshot under a temporary name. Dropping it removes the file.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Writer {
             dir: dir.to_owned(),
             temporary,
             file,
-            salt: format::salt(),
+            salt: checksum::salt(),
             block: Vec::with_capacity(BLOCK_BYTES + CRC_BYTES),
             number: 0,
             size: 0,
