@@ -100,10 +100,10 @@ pub enum LinkError {
 }
 
 impl LinkError {
-    /// Whether an I/O error was made of one of these: the peer is there and does not fit.
+    /// The one that an I/O error was made of, if it was: the peer is there and does not fit.
     #[must_use]
-    pub fn is_behind(error: &std::io::Error) -> bool {
-        error.get_ref().is_some_and(|source| source.is::<Self>())
+    pub fn behind(error: &std::io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
     }
 }
 

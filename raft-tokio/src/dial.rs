@@ -60,19 +60,27 @@ async fn dial(
     ready: Arc<Notify>,
 ) {
     let mut backoff = Backoff::default();
+    let mut refused = None;
     loop {
         match connect(&address, Outgoing::new(peers.clone(), peer)).await {
             Ok(stream) => {
                 info!(%peer, %address, "connected");
                 backoff = Backoff::default();
+                refused = None;
                 let error = speak(stream, &queue, &ready).await;
                 info!(%peer, %address, %error, "connection lost");
             }
-            // A peer that refuses won't come round by itself: somebody has to look at the settings.
-            Err(error) if LinkError::is_behind(&error) => {
-                warn!(%peer, %address, %error, "refused by the peer");
+            Err(error) => {
+                let why = LinkError::behind(&error);
+                // A peer that refuses won't come round by itself: somebody has to look at the settings,
+                // and needs to be told once.
+                if why.is_some() && why != refused {
+                    warn!(%peer, %address, %error, "refused by the peer");
+                    refused = why;
+                } else {
+                    debug!(%peer, %address, %error, "can't connect");
+                }
             }
-            Err(error) => debug!(%peer, %address, %error, "can't connect"),
         }
         time::sleep(backoff.next_wait()).await;
         // What was said while nobody listened is stale by now.

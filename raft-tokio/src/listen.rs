@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,26 @@ pub(crate) struct Listener {
 /// the old, which may be dead without knowing it.
 type Current = Arc<Mutex<BTreeMap<NodeId, oneshot::Sender<()>>>>;
 
+/// Why the last connection from each host was refused. Whoever is refused dials again and again, and
+/// the log need not say so each time.
+#[derive(Clone, Default)]
+struct Refusals(Arc<Mutex<BTreeMap<IpAddr, LinkError>>>);
+
+impl Refusals {
+    /// Whether a connection was refused for another reason than the last one from there.
+    fn are_news(&self, from: IpAddr, refused: Option<LinkError>) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(why) = refused else {
+            last.remove(&from);
+            return false;
+        };
+        if last.len() >= CONNECTIONS {
+            last.clear();
+        }
+        last.insert(from, why) != Some(why)
+    }
+}
+
 impl Listener {
     pub(crate) async fn bind(settings: &Settings) -> Result<Self, NodeError> {
         let address = settings.listen_address()?.to_owned();
@@ -46,7 +67,7 @@ impl Listener {
     /// Accepts connections until the task is aborted, and then ends them with it. The last of them
     /// has ended when all clones of `alive` are gone.
     pub(crate) async fn run(self, handle: Handle, peers: Peers, alive: mpsc::Sender<()>) {
-        let current = Current::default();
+        let (current, refusals) = (Current::default(), Refusals::default());
         let mut connections: JoinSet<()> = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -57,12 +78,15 @@ impl Listener {
                 Ok((stream, from)) if connections.len() < CONNECTIONS => {
                     let inbound = Inbound::new(peers.clone(), self.max_frame);
                     let (handle, current, alive) = (handle.clone(), current.clone(), alive.clone());
+                    let refusals = refusals.clone();
                     connections.spawn(async move {
-                        match hear(stream, inbound, &handle, &current).await {
-                            Err(error) if LinkError::is_behind(&error) => {
+                        let ended = hear(stream, inbound, &handle, &current).await;
+                        let refused = ended.as_ref().err().and_then(LinkError::behind);
+                        match (refusals.are_news(from.ip(), refused), ended) {
+                            (true, Err(error)) => {
                                 warn!(%from, %error, "incoming connection refused");
                             }
-                            ended => debug!(%from, ?ended, "incoming connection ended"),
+                            (_, ended) => debug!(%from, ?ended, "incoming connection ended"),
                         }
                         drop(alive);
                     });
@@ -121,5 +145,27 @@ async fn greet(stream: &mut TcpStream, inbound: &mut Inbound) -> io::Result<Node
         if stream.read_buf(inbound.buffer()).await? == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_news_once_until_the_reason_changes_or_the_host_is_welcome() {
+        let refusals = Refusals::default();
+        let (one, two) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        assert!(refusals.are_news(one, Some(LinkError::NotAMember)));
+        assert!(!refusals.are_news(one, Some(LinkError::NotAMember)));
+        assert!(refusals.are_news(two, Some(LinkError::NotAMember)));
+        assert!(!refusals.are_news(one, Some(LinkError::NotAMember)));
+        assert!(refusals.are_news(one, Some(LinkError::OtherStorage)));
+        assert!(!refusals.are_news(one, None));
+        assert!(refusals.are_news(one, Some(LinkError::OtherStorage)));
+        for host in 0..1000_u32 {
+            assert!(refusals.are_news(IpAddr::from(host.to_be_bytes()), Some(LinkError::NotRaft)));
+        }
+        assert!(refusals.0.lock().unwrap().len() <= CONNECTIONS);
     }
 }
