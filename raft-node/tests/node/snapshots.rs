@@ -8,7 +8,9 @@ use raft_node::core::{
     Append, AppendReply, AppendResult, Body, Entries, Entry, LogIndex, LogPosition, Membership,
     Message, NodeId, Payload, Snapshot, SnapshotChunk, SnapshotReply, Term,
 };
-use raft_node::{NoSnapshot, NodeError, RequestError, Settings, SnapshotPolicy, StoreError};
+use raft_node::{
+    NoSnapshot, NodeError, RequestError, Settings, SnapshotPolicy, SnapshotStore, StoreError,
+};
 
 use crate::host::{
     Answer, Broken, Disk, ELECTION, HEARTBEAT, Host, ME, Machine, PEER, append, is_open, settings,
@@ -188,6 +190,23 @@ fn a_snapshot_never_becomes_complete_when_its_state_was_lost_meanwhile() {
     threads.join();
     let mut host = Host::start(settings(1), &disk, &Machine::default());
     assert_eq!(host.status().snapshot, LogIndex::ZERO);
+}
+
+#[test]
+fn a_snapshot_of_a_state_that_is_lost_is_given_up_before_it_has_its_name() {
+    let disk = Disk::default();
+    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    propose(&mut host, 1);
+    disk.snapshots.flushing.shut();
+    let waiting = host.snapshot();
+    host.turn_until(|_| disk.snapshots.flushing.has_visitor());
+    host.client.state_lost();
+    host.go_on();
+    disk.snapshots.flushing.open();
+    host.turn_until(|host| host.node_status().snapshot_failure.is_some());
+    assert!(crate::host::answer(&waiting).is_err());
+    assert_eq!(disk.snapshots.memory.newest().unwrap(), None);
+    assert!(disk.snapshots.removed.lock().unwrap().is_empty(), "there was nothing to remove");
 }
 
 #[test]
