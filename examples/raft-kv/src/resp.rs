@@ -57,7 +57,7 @@ pub(crate) struct RequestDecoder {
 
 impl Default for RequestDecoder {
     fn default() -> Self {
-        Self { scanner: FrameScanner::new(MAX_REQUEST) }
+        Self { scanner: FrameScanner::of_requests(MAX_REQUEST) }
     }
 }
 
@@ -99,11 +99,8 @@ impl RequestDecoder {
 fn argument(frame: Resp2Frame) -> Result<Bytes, ProtocolError> {
     match frame {
         Resp2Frame::BulkString(argument) => Ok(argument),
-        Resp2Frame::Null => Err(ProtocolError::BulkLength),
-        Resp2Frame::SimpleString(_) => Err(ProtocolError::Unexpected(b'+')),
-        Resp2Frame::Error(_) => Err(ProtocolError::Unexpected(b'-')),
-        Resp2Frame::Integer(_) => Err(ProtocolError::Unexpected(b':')),
-        Resp2Frame::Array(_) => Err(ProtocolError::Unexpected(b'*')),
+        // The scanner has refused everything else.
+        _ => Err(ProtocolError::BulkLength),
     }
 }
 
@@ -139,7 +136,7 @@ pub(crate) struct ReplyDecoder {
 impl ReplyDecoder {
     /// Reads replies of at most `limit` bytes. Arrays inside of arrays are refused.
     pub(crate) const fn new(limit: usize) -> Self {
-        Self { scanner: FrameScanner::new(limit) }
+        Self { scanner: FrameScanner::of_replies(limit) }
     }
 
     /// Takes the next reply from the front of `buffer`, or nothing when more bytes are needed.

@@ -21,6 +21,8 @@ const MAX_HEADER: usize = 32;
 pub(super) struct FrameScanner {
     /// The largest frame, in bytes.
     limit: usize,
+    /// Whether the frames are requests, whose elements are bulk strings and nothing else.
+    requests: bool,
     /// How much has been scanned: the beginning of an element, or the place behind the last one.
     at: usize,
     /// The elements that are still to come, once the header has been read.
@@ -28,8 +30,12 @@ pub(super) struct FrameScanner {
 }
 
 impl FrameScanner {
-    pub(super) const fn new(limit: usize) -> Self {
-        Self { limit, at: 0, pending: None }
+    pub(super) const fn of_requests(limit: usize) -> Self {
+        Self { limit, requests: true, at: 0, pending: None }
+    }
+
+    pub(super) const fn of_replies(limit: usize) -> Self {
+        Self { limit, requests: false, at: 0, pending: None }
     }
 
     /// The length of the frame, or `None` while it is not complete. After a complete frame the next
@@ -44,6 +50,7 @@ impl FrameScanner {
         };
         while pending > 0 {
             match self.element(buffer)? {
+                Some(end) if end > self.limit => return Err(ProtocolError::TooLarge(self.limit)),
                 Some(end) => self.at = end,
                 None => {
                     self.pending = Some(pending);
@@ -53,7 +60,7 @@ impl FrameScanner {
             pending -= 1;
         }
         let end = self.at;
-        *self = Self::new(self.limit);
+        (self.at, self.pending) = (0, None);
         Ok(Some(end))
     }
 
@@ -81,7 +88,7 @@ impl FrameScanner {
         match buffer.get(self.at) {
             None => Ok(None),
             Some(b'$') => self.bulk(buffer),
-            Some(b'+' | b'-' | b':') => self.line(buffer),
+            Some(b'+' | b'-' | b':') if !self.requests => self.line(buffer),
             Some(other) => Err(ProtocolError::Unexpected(*other)),
         }
     }
@@ -90,7 +97,7 @@ impl FrameScanner {
         let Some((length, start)) = header(buffer, self.at, ProtocolError::BulkLength)? else {
             return Ok(None);
         };
-        if length == -1 {
+        if length == -1 && !self.requests {
             return Ok(Some(start));
         }
         let length = usize::try_from(length).map_err(|_| ProtocolError::BulkLength)?;

@@ -113,6 +113,39 @@ fn a_request_may_not_outgrow_its_limit_in_many_small_steps() {
     assert!(matches!(decode(request(fits + 1)), Err(ProtocolError::TooLarge(MAX_REQUEST))));
 }
 
+/// Feeds a frame of as many elements, which are all the same, and returns how much of it was kept
+/// when it was refused.
+fn kept_until_refused(
+    elements: usize,
+    element: &str,
+    mut decode: impl FnMut(&mut BytesMut) -> Result<bool, ProtocolError>,
+) -> usize {
+    let mut buffer = BytesMut::from(&*format!("*{elements}\r\n"));
+    for _ in 0..elements {
+        buffer.extend_from_slice(element.as_bytes());
+        match decode(&mut buffer) {
+            Ok(complete) => assert!(!complete, "a frame beyond the limit was taken"),
+            Err(_) => return buffer.len(),
+        }
+    }
+    panic!("a frame beyond the limit was not refused");
+}
+
+#[test]
+fn lines_do_not_get_around_the_limit_of_a_frame() {
+    let line = format!("+{}\r\n", "x".repeat(MAX_LINE - 1));
+    let mut requests = RequestDecoder::default();
+    let kept = kept_until_refused(MAX_ARGUMENTS, &line, |buffer| {
+        requests.decode(buffer).map(|request| request.is_some())
+    });
+    assert!(kept < 2 * line.len(), "a request has no lines, and {kept} bytes were kept");
+    let mut replies = ReplyDecoder::new(MAX_REQUEST);
+    let kept = kept_until_refused(MAX_ARGUMENTS, &line, |buffer| {
+        replies.decode(buffer).map(|reply| reply.is_some())
+    });
+    assert!(kept <= MAX_REQUEST + line.len(), "{kept} bytes were kept");
+}
+
 #[test]
 fn deeply_nested_arrays_are_refused_and_use_no_stack() {
     assert!(decode("*1\r\n".repeat(1_000_000)).is_err());
