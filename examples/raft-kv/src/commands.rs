@@ -85,6 +85,7 @@ struct Command {
     run: Run,
 }
 
+#[derive(Clone, Copy)]
 enum Run {
     /// It depends on nothing but its arguments, which come without the name.
     Data(fn(Vec<Bytes>) -> Outcome),
@@ -140,27 +141,46 @@ static COMMANDS: &[Command] = &[
     session("quit", -1, session::quit),
 ];
 
-/// Finds out what a request asks for.
-pub(crate) fn interpret(session: &mut Session, request: Request) -> Outcome {
-    let words = request.len();
-    let mut request = request.into_iter();
-    let name = request.next().unwrap_or_default();
-    let arguments: Vec<Bytes> = request.collect();
-    let command =
-        COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()));
-    let Some(command) = command else {
-        return Err(unknown(&name, &arguments));
-    };
-    let minimum = command.arity.unsigned_abs();
-    if words < minimum || (command.arity > 0 && words > minimum) {
-        return Err(CommandError::Arity(command.name));
+/// A request that names a command and gives it as many arguments as it takes.
+pub(crate) struct Call {
+    run: Run,
+    arguments: Vec<Bytes>,
+}
+
+impl Call {
+    /// Finds the command that a request names.
+    pub(crate) fn parse(request: Request) -> Result<Self, CommandError> {
+        let words = request.len();
+        let mut request = request.into_iter();
+        let name = request.next().unwrap_or_default();
+        let arguments: Vec<Bytes> = request.collect();
+        let command =
+            COMMANDS.iter().find(|command| name.eq_ignore_ascii_case(command.name.as_bytes()));
+        let Some(command) = command else {
+            return Err(unknown(&name, &arguments));
+        };
+        let minimum = command.arity.unsigned_abs();
+        if words < minimum || (command.arity > 0 && words > minimum) {
+            return Err(CommandError::Arity(command.name));
+        }
+        if let Some(large) = arguments.iter().map(Bytes::len).find(|length| *length > MAX_VALUE) {
+            return Err(CommandError::ArgumentTooLarge(large));
+        }
+        Ok(Self { run: command.run, arguments })
     }
-    if let Some(large) = arguments.iter().map(Bytes::len).find(|length| *length > MAX_VALUE) {
-        return Err(CommandError::ArgumentTooLarge(large));
+
+    /// Whether it may change how the connection is answered. Requests before it are to be answered
+    /// as the connection was then.
+    pub(crate) const fn is_on_session(&self) -> bool {
+        matches!(self.run, Run::Session(_))
     }
-    match command.run {
-        Run::Data(run) => run(arguments),
-        Run::Session(run) => run(session, arguments),
+
+    /// Finds out what the request asks for.
+    pub(crate) fn interpret(self, session: &mut Session) -> Outcome {
+        match self.run {
+            Run::Data(run) => run(self.arguments),
+            Run::Session(run) => run(session, self.arguments),
+        }
     }
 }
 

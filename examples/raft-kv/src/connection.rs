@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use thiserror::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::commands::Session;
-use crate::limits::FLUSH_AT;
 use crate::pipeline::{Flow, Pipeline};
 use crate::resp::{ProtocolError, RequestDecoder, Response};
 use crate::server::Shared;
@@ -33,7 +33,7 @@ pub(crate) enum ConnectionError {
 
 /// A connection with a client.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    reader: OwnedReadHalf,
     input: BytesMut,
     decoder: RequestDecoder,
     pipeline: Pipeline,
@@ -41,11 +41,12 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream, id: i64, shared: Arc<Shared>) -> Self {
+        let (reader, writer) = stream.into_split();
         Self {
-            stream,
+            reader,
             input: BytesMut::new(),
             decoder: RequestDecoder::default(),
-            pipeline: Pipeline::new(shared, Session::new(id)),
+            pipeline: Pipeline::new(shared, Session::new(id), writer),
         }
     }
 
@@ -67,7 +68,7 @@ impl Connection {
                 biased;
                 // An error means that the server is gone, which is a stop too.
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                read = self.stream.read_buf(&mut self.input) => {
+                read = self.reader.read_buf(&mut self.input) => {
                     if read? == 0 {
                         return Ok(());
                     }
@@ -83,12 +84,8 @@ impl Connection {
             && let Some(request) = self.decoder.decode(&mut self.input)?
         {
             flow = self.pipeline.take(request).await?;
-            if self.pipeline.output().len() >= FLUSH_AT {
-                self.flush().await?;
-            }
         }
         self.pipeline.finish().await?;
-        self.flush().await?;
         Ok(flow)
     }
 
@@ -98,18 +95,13 @@ impl Connection {
         let error = ConnectionError::from(error);
         self.pipeline.answer(Response::error(format!("ERR {error}"))).await?;
         let farewell = async {
-            self.flush().await?;
-            self.stream.shutdown().await?;
+            self.pipeline.close().await?;
             let mut rest = vec![0; READ_SIZE];
-            while self.stream.read(&mut rest).await? > 0 {}
+            while self.reader.read(&mut rest).await? > 0 {}
             Ok(())
         };
         // Whether the client takes it or not, the connection has failed.
-        let _: Result<std::io::Result<()>, _> = timeout(LINGER, farewell).await;
+        let _: Result<Result<(), ConnectionError>, _> = timeout(LINGER, farewell).await;
         Err(error)
-    }
-
-    async fn flush(&mut self) -> std::io::Result<()> {
-        self.stream.write_all_buf(self.pipeline.output()).await
     }
 }

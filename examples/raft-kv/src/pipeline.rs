@@ -4,11 +4,14 @@ use std::mem;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::OwnedWriteHalf;
 
 use crate::backend::Trouble;
-use crate::commands::{Action, Session, interpret};
-use crate::limits::{MAX_GROUP, MAX_GROUP_BYTES};
-use crate::resp::{ProtocolError, Request, Response};
+use crate::commands::{Action, Call, Session};
+use crate::connection::ConnectionError;
+use crate::limits::{FLUSH_AT, MAX_ANSWER, MAX_GROUP, MAX_GROUP_BYTES};
+use crate::resp::{Request, Response};
 use crate::server::Shared;
 use crate::store::{Read, Reply, Write};
 
@@ -16,16 +19,22 @@ use crate::store::{Read, Reply, Write};
 /// one query. A group ends when a request of another kind comes, when it is large enough, or when
 /// no further request has arrived; its replies are there before the next request is looked at, so
 /// requests take effect in the order in which they came.
+///
+/// Replies are sent before they become many, so a client that asks for much and takes little makes
+/// the server wait, not grow.
 pub(crate) struct Pipeline {
     shared: Arc<Shared>,
     session: Session,
     group: Group,
+    /// What the requests of the group have in bytes, and what their answers may have.
     group_bytes: usize,
+    group_answer: usize,
     /// A request got no answer since the pipeline was last empty. The rest is not tried, for two
     /// reasons: each try would cost the client the full wait once more, and a write whose outcome
     /// is unknown could still take effect behind a later one.
     troubled: bool,
     output: BytesMut,
+    writer: OwnedWriteHalf,
 }
 
 enum Group {
@@ -52,47 +61,33 @@ pub(crate) enum Flow {
 }
 
 impl Pipeline {
-    pub(crate) fn new(shared: Arc<Shared>, session: Session) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, session: Session, writer: OwnedWriteHalf) -> Self {
         Self {
             shared,
             session,
             group: Group::EMPTY,
             group_bytes: 0,
+            group_answer: 0,
             troubled: false,
             output: BytesMut::new(),
+            writer,
         }
     }
 
-    /// The replies that are ready to be sent.
-    pub(crate) fn output(&mut self) -> &mut BytesMut {
-        &mut self.output
-    }
-
     /// Takes the next request. Its reply may wait for [`Pipeline::finish`].
-    pub(crate) async fn take(&mut self, request: Request) -> Result<Flow, ProtocolError> {
-        match interpret(&mut self.session, request) {
-            Ok(Action::Write(write)) => {
-                let size = write.size();
-                if !matches!(self.group, Group::Writes(_)) || self.is_full(size) {
+    pub(crate) async fn take(&mut self, request: Request) -> Result<Flow, ConnectionError> {
+        let action = match Call::parse(request) {
+            Ok(call) => {
+                if call.is_on_session() {
                     self.run_group().await?;
-                    self.group = Group::EMPTY;
                 }
-                if let Group::Writes(writes) = &mut self.group {
-                    writes.push(write);
-                }
-                self.group_bytes += size;
+                call.interpret(&mut self.session)
             }
-            Ok(Action::Read(read)) => {
-                let size = read.size();
-                if !matches!(self.group, Group::Reads(_)) || self.is_full(size) {
-                    self.run_group().await?;
-                    self.group = Group::Reads(Vec::new());
-                }
-                if let Group::Reads(reads) = &mut self.group {
-                    reads.push(read);
-                }
-                self.group_bytes += size;
-            }
+            Err(error) => Err(error),
+        };
+        match action {
+            Ok(Action::Write(write)) => self.take_write(write).await?,
+            Ok(Action::Read(read)) => self.take_read(read).await?,
             Ok(Action::Propose(envelope)) => {
                 self.run_group().await?;
                 self.propose(envelope).await?;
@@ -100,7 +95,7 @@ impl Pipeline {
             Ok(Action::Administer(order)) => {
                 self.run_group().await?;
                 let response = self.shared.administer(order).await;
-                self.push(response)?;
+                self.push(response).await?;
             }
             Ok(Action::Answer(response)) => self.answer(response).await?,
             Ok(Action::Info(sections)) => {
@@ -117,26 +112,60 @@ impl Pipeline {
         Ok(Flow::Continue)
     }
 
-    /// Answers what has been taken so far. Called when no further request has arrived.
-    pub(crate) async fn finish(&mut self) -> Result<(), ProtocolError> {
-        self.run_group().await?;
-        self.troubled = false;
+    async fn take_write(&mut self, write: Write) -> Result<(), ConnectionError> {
+        let (size, answer) = (write.size(), write.largest_answer());
+        if !matches!(self.group, Group::Writes(_)) || self.is_full(size, answer) {
+            self.run_group().await?;
+        }
+        if let Group::Writes(writes) = &mut self.group {
+            writes.push(write);
+        }
+        self.group_bytes += size;
+        self.group_answer += answer;
         Ok(())
     }
 
-    /// Adds a reply behind those of the requests before it.
-    pub(crate) async fn answer(&mut self, response: Response) -> Result<(), ProtocolError> {
+    async fn take_read(&mut self, read: Read) -> Result<(), ConnectionError> {
+        let size = read.size();
+        if !matches!(self.group, Group::Reads(_)) || self.is_full(size, 0) {
+            self.run_group().await?;
+            self.group = Group::Reads(Vec::new());
+        }
+        if let Group::Reads(reads) = &mut self.group {
+            reads.push(read);
+        }
+        self.group_bytes += size;
+        Ok(())
+    }
+
+    /// Answers what has been taken so far. Called when no further request has arrived.
+    pub(crate) async fn finish(&mut self) -> Result<(), ConnectionError> {
         self.run_group().await?;
-        self.push(response)
+        self.troubled = false;
+        self.flush().await
     }
 
-    fn is_full(&self, size: usize) -> bool {
+    /// Sends what waits to be sent, and that nothing will follow.
+    pub(crate) async fn close(&mut self) -> Result<(), ConnectionError> {
+        self.flush().await?;
+        Ok(self.writer.shutdown().await?)
+    }
+
+    /// Adds a reply behind those of the requests before it.
+    pub(crate) async fn answer(&mut self, response: Response) -> Result<(), ConnectionError> {
+        self.run_group().await?;
+        self.push(response).await
+    }
+
+    /// Whether there is no room for a request of this size with an answer of up to that size.
+    fn is_full(&self, size: usize, answer: usize) -> bool {
         let len = self.group.len();
-        len >= MAX_GROUP || (len > 0 && self.group_bytes + size > MAX_GROUP_BYTES)
+        let (bytes, answers) = (self.group_bytes + size, self.group_answer + answer);
+        len >= MAX_GROUP || (len > 0 && (bytes > MAX_GROUP_BYTES || answers > MAX_ANSWER))
     }
 
-    async fn run_group(&mut self) -> Result<(), ProtocolError> {
-        self.group_bytes = 0;
+    async fn run_group(&mut self) -> Result<(), ConnectionError> {
+        (self.group_bytes, self.group_answer) = (0, 0);
         match mem::replace(&mut self.group, Group::EMPTY) {
             Group::Writes(writes) if writes.is_empty() => Ok(()),
             Group::Writes(writes) => self.run_writes(&writes).await,
@@ -144,55 +173,69 @@ impl Pipeline {
         }
     }
 
-    async fn run_writes(&mut self, writes: &[Write]) -> Result<(), ProtocolError> {
+    async fn run_writes(&mut self, writes: &[Write]) -> Result<(), ConnectionError> {
         if self.troubled {
-            return self.skip(writes.len());
+            return self.skip(writes.len()).await;
         }
         match self.shared.backend().write(writes).await {
-            Ok(replies) => replies.into_iter().try_for_each(|reply| self.push(reply.into())),
-            Err(trouble) => self.fail(&trouble, writes.len()),
+            Ok(replies) => self.push_all(replies).await,
+            Err(trouble) => self.fail(&trouble, writes.len()).await,
         }
     }
 
-    async fn run_reads(&mut self, mut reads: &[Read]) -> Result<(), ProtocolError> {
+    async fn run_reads(&mut self, mut reads: &[Read]) -> Result<(), ConnectionError> {
         if self.troubled {
-            return self.skip(reads.len());
+            return self.skip(reads.len()).await;
         }
         while !reads.is_empty() {
             match self.shared.backend().read(reads).await {
                 Ok(replies) => {
                     reads = reads.get(replies.len()..).unwrap_or_default();
-                    replies.into_iter().try_for_each(|reply| self.push(reply.into()))?;
+                    self.push_all(replies).await?;
                 }
-                Err(trouble) => return self.fail(&trouble, reads.len()),
+                Err(trouble) => return self.fail(&trouble, reads.len()).await,
             }
         }
         Ok(())
     }
 
-    async fn propose(&mut self, envelope: Bytes) -> Result<(), ProtocolError> {
+    async fn propose(&mut self, envelope: Bytes) -> Result<(), ConnectionError> {
         if self.troubled {
-            return self.skip(1);
+            return self.skip(1).await;
         }
         match self.shared.backend().propose(envelope).await {
-            Ok(answer) => self.push(Response::Bulk(answer)),
-            Err(trouble) => self.fail(&trouble, 1),
+            Ok(answer) => self.push(Response::Bulk(answer)).await,
+            Err(trouble) => self.fail(&trouble, 1).await,
         }
     }
 
-    fn fail(&mut self, trouble: &Trouble, requests: usize) -> Result<(), ProtocolError> {
+    async fn fail(&mut self, trouble: &Trouble, requests: usize) -> Result<(), ConnectionError> {
         self.troubled = !matches!(trouble, Trouble::TooLarge(_));
-        (0..requests).try_for_each(|_| self.push(Response::error(trouble)))
+        for _ in 0..requests {
+            self.push(Response::error(trouble)).await?;
+        }
+        Ok(())
     }
 
-    fn skip(&mut self, requests: usize) -> Result<(), ProtocolError> {
+    async fn skip(&mut self, requests: usize) -> Result<(), ConnectionError> {
         let reason = "a request before this one in the pipeline got no answer";
-        let trouble = Trouble::Down(reason.into());
-        (0..requests).try_for_each(|_| self.push(Response::error(&trouble)))
+        self.fail(&Trouble::Down(reason.into()), requests).await
     }
 
-    fn push(&mut self, response: Response) -> Result<(), ProtocolError> {
-        response.encode(self.session.version(), &mut self.output)
+    async fn push_all(&mut self, replies: Vec<Reply>) -> Result<(), ConnectionError> {
+        for reply in replies {
+            self.push(reply.into()).await?;
+        }
+        Ok(())
+    }
+
+    async fn push(&mut self, response: Response) -> Result<(), ConnectionError> {
+        response.encode(self.session.version(), &mut self.output)?;
+        if self.output.len() >= FLUSH_AT { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectionError> {
+        Ok(self.writer.write_all_buf(&mut self.output).await?)
     }
 }
 

@@ -26,7 +26,8 @@ use scan::Place;
 
 /// The keys and values.
 ///
-/// A command is a list of [`Write`]s and its answer a list with one [`Reply`] for each. A question
+/// A command is a list of [`Write`]s and its answer a list with one [`Reply`] for each; a write
+/// whose reply would make the answer larger than [`MAX_ANSWER`] is not carried out. A question
 /// is a list of [`Read`]s; its answer has at least one reply, and fewer replies than reads when all
 /// of them would be too large together: ask again for the rest. Bytes that are no such list change
 /// nothing and are answered with [`Failure::Undecodable`].
@@ -50,8 +51,15 @@ pub fn replica() -> Result<Sessions<Store>, KeepsItsState> {
 impl Store {
     /// Carries out one write.
     pub fn write(&mut self, write: Write) -> Reply {
+        self.write_within(MAX_ANSWER, write)
+    }
+
+    /// Carries out one write, unless its reply would have more than `room` bytes of values.
+    fn write_within(&mut self, room: usize, write: Write) -> Reply {
         match write {
-            Write::Set { key, value, condition, answer } => self.set(key, value, condition, answer),
+            Write::Set { key, value, condition, answer } => {
+                self.set(room, key, value, (condition, answer))
+            }
             Write::SetMany(pairs) => {
                 for (key, value) in pairs {
                     self.entries.insert_mut(Place::of(key), value);
@@ -107,9 +115,18 @@ impl Store {
         Reply::Values(values)
     }
 
-    fn set(&mut self, key: Bytes, value: Bytes, condition: Condition, answer: SetAnswer) -> Reply {
+    fn set(
+        &mut self,
+        room: usize,
+        key: Bytes,
+        value: Bytes,
+        (condition, answer): (Condition, SetAnswer),
+    ) -> Reply {
         let place = Place::of(key);
         let old = self.entries.get(&place).cloned();
+        if answer == SetAnswer::Old && old.as_ref().map_or(0, Bytes::len) > room {
+            return Reply::Failed(Failure::AnswerTooLarge);
+        }
         let set = match condition {
             Condition::Always => true,
             Condition::Absent => old.is_none(),
@@ -161,13 +178,19 @@ impl Store {
 
 impl StateMachine for Store {
     fn apply(&mut self, _: LogIndex, command: Bytes) -> Bytes {
-        match decode::<Write>(&command) {
-            Some(writes) => {
-                let replies: Vec<Reply> = writes.into_iter().map(|w| self.write(w)).collect();
-                encode(&replies)
-            }
-            None => encode(&[Reply::Failed(Failure::Undecodable)]),
+        let Some(writes) = decode::<Write>(&command) else {
+            return encode(&[Reply::Failed(Failure::Undecodable)]);
+        };
+        // A short command can ask for the same long value many times, and every replica makes the
+        // answer, at every replay.
+        let mut room = MAX_ANSWER;
+        let mut replies = Vec::with_capacity(writes.len());
+        for write in writes {
+            let reply = self.write_within(room, write);
+            room = room.saturating_sub(reply.size());
+            replies.push(reply);
         }
+        encode(&replies)
     }
 
     fn query(&self, query: Bytes) -> Bytes {

@@ -204,6 +204,15 @@ async fn hello_switches_to_resp3_and_back() {
 }
 
 #[tokio::test]
+async fn what_comes_before_hello_is_answered_in_the_version_of_before() {
+    let server = TestServer::alone().await;
+    let mut client = server.connect().await;
+    client.send("GET none\r\nHELLO 3\r\n").await;
+    client.expect("$-1\r\n%7\r\n", "GET and HELLO in one pipeline").await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_pipeline_takes_effect_and_is_answered_in_order() {
     let server = TestServer::alone().await;
     let mut client = server.connect().await;
@@ -254,11 +263,55 @@ async fn keys_and_values_are_bytes_up_to_the_limit() {
     client.send(array(&[b"GET", b"short"]).repeat(40)).await;
     client.expect(bulk(&value).repeat(40), "40 times GET").await;
     let error =
-        "-ERR the answer is larger than 16777216 bytes; ask for fewer keys, or use SCAN\r\n";
+        "-ERR the answer is larger than 16777216 bytes; ask for less at once, or use SCAN\r\n";
     let mut many: Vec<&[u8]> = vec![b"short"; 34];
     many[0] = b"MGET";
     client.send(array(&many)).await;
     client.expect(error, "MGET").await;
+    server.stop().await;
+}
+
+/// However much a client asks for without taking it, the server prepares only a little more than
+/// what fits on the way.
+#[tokio::test]
+async fn what_a_client_does_not_take_is_not_read_from_the_store_yet() {
+    const VALUES: usize = 8;
+    const REQUESTS: usize = 24;
+    let server = TestServer::alone().await;
+    let mut client = server.connect().await;
+    let mut writer = server.connect().await;
+    let (old, new) = (vec![b'o'; MAX_VALUE], vec![b'n'; MAX_VALUE]);
+    client.send(array(&[b"SET", b"k", &old])).await;
+    client.expect("+OK\r\n", "SET").await;
+    let mut request = vec![&b"MGET"[..]];
+    request.resize(1 + VALUES, b"k");
+    client.send(array(&request).repeat(REQUESTS)).await;
+    let answer =
+        |value| [format!("*{VALUES}\r\n").as_bytes(), &bulk(value).repeat(VALUES)].concat();
+    client.expect(answer(&old), "the first MGET").await;
+    writer.send(array(&[b"SET", b"k", &new])).await;
+    writer.expect("+OK\r\n", "SET of another value").await;
+    let (mut seen, lengths) = (Vec::new(), answer(&old).len());
+    for _ in 1..REQUESTS {
+        let mut bytes = vec![0; lengths];
+        timeout(HANG, client.0.read_exact(&mut bytes)).await.unwrap().unwrap();
+        seen.push(bytes == answer(&new));
+    }
+    assert_eq!(seen.last(), Some(&true), "all was prepared at once: {seen:?}");
+    assert!(seen.is_sorted(), "no reply is older than the one before: {seen:?}");
+    server.stop().await;
+}
+
+/// The old values of one command are limited, those of a pipeline are not.
+#[tokio::test]
+async fn a_pipeline_may_replace_as_many_large_values_as_it_likes() {
+    let server = TestServer::alone().await;
+    let mut client = server.connect().await;
+    let value = vec![b'v'; MAX_VALUE];
+    client.send(array(&[b"SET", b"k", &value])).await;
+    client.expect("+OK\r\n", "SET").await;
+    client.send(array(&[b"SET", b"k", b"w", b"NX", b"GET"]).repeat(40)).await;
+    client.expect(bulk(&value).repeat(40), "40 times SET NX GET").await;
     server.stop().await;
 }
 

@@ -5,7 +5,11 @@ use crate::store::{Condition, SetAnswer};
 
 fn ask(line: &str) -> Outcome {
     let request = line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
-    interpret(&mut Session::new(7), request)
+    interpret(request)
+}
+
+fn interpret(request: Request) -> Outcome {
+    Call::parse(request)?.interpret(&mut Session::new(7))
 }
 
 fn set(condition: Condition, answer: SetAnswer) -> Outcome {
@@ -33,12 +37,12 @@ fn every_command_checks_how_many_arguments_it_gets() {
             words.resize(count, "1".into());
             words
         };
-        let few = interpret(&mut Session::new(1), words(minimum - 1));
+        let few = interpret(words(minimum - 1));
         if minimum > 1 {
             assert_eq!(few, Err(CommandError::Arity(command.name)));
         }
         if command.arity > 0 {
-            let many = interpret(&mut Session::new(1), words(minimum + 1));
+            let many = interpret(words(minimum + 1));
             assert_eq!(many, Err(CommandError::Arity(command.name)));
         }
     }

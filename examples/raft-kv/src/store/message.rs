@@ -135,8 +135,9 @@ pub enum Failure {
     /// The value would become longer than a value may be.
     #[error("ERR string exceeds maximum allowed size ({MAX_VALUE} bytes)")]
     TooLong,
-    /// The answer would be larger than an answer may be.
-    #[error("ERR the answer is larger than {MAX_ANSWER} bytes; ask for fewer keys, or use SCAN")]
+    /// The answer would be larger than an answer may be. A write has left its key alone: ask for
+    /// fewer old values in one command.
+    #[error("ERR the answer is larger than {MAX_ANSWER} bytes; ask for less at once, or use SCAN")]
     AnswerTooLarge,
     /// The command or question is not one of this version. Nothing was changed. It happens only
     /// when nodes run different versions: bring them to the same one.
@@ -171,6 +172,14 @@ impl Write {
             Self::Delete(keys) => keys.iter().map(|key| key.len() + EACH).sum(),
             Self::Add { key, .. } => key.len() + EACH,
             Self::Clear => EACH,
+        }
+    }
+
+    /// The most bytes of values that its answer can have.
+    pub(crate) const fn largest_answer(&self) -> usize {
+        match self {
+            Self::Set { answer: SetAnswer::Old, .. } => MAX_VALUE,
+            _ => 0,
         }
     }
 }

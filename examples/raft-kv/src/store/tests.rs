@@ -159,6 +159,34 @@ fn a_command_takes_effect_in_order_and_answers_each_write() {
     assert_eq!(replies, [Reply::Integer(0), Reply::Nil]);
 }
 
+/// A short command can ask for one long value very often, and every replica makes the answer.
+#[test]
+fn writes_whose_old_values_are_too_large_together_leave_their_keys_alone() {
+    let mut store = Store::default();
+    let large = Bytes::from(vec![b'x'; MAX_VALUE]);
+    let keys: Vec<String> = (0..MAX_ANSWER / MAX_VALUE + 2).map(|n| format!("k{n}")).collect();
+    let pairs = keys.iter().map(|key| (bytes(key), large.clone())).collect();
+    store.write(Write::SetMany(pairs));
+    let replace = |key: &String| conditional(key, "new", Condition::Always, SetAnswer::Old);
+    let mut command: Vec<Write> = keys.iter().map(replace).collect();
+    command.push(set("after", "v"));
+    let replies = decode::<Reply>(&store.apply(LogIndex::ZERO.next(), encode(&command))).unwrap();
+    let fits = MAX_ANSWER / MAX_VALUE;
+    for (place, (key, reply)) in keys.iter().zip(&replies).enumerate() {
+        if place < fits {
+            assert_eq!(
+                (reply, get(&store, key)),
+                (&Reply::Value(large.clone()), Some("new".into()))
+            );
+        } else {
+            assert_eq!(reply, &Reply::Failed(Failure::AnswerTooLarge));
+            assert_eq!(store.read(Read::Length(bytes(key))), count(MAX_VALUE));
+        }
+    }
+    assert_eq!((replies.len(), replies.last()), (command.len(), Some(&Reply::Ok)));
+    assert_eq!(get(&store, "after").as_deref(), Some("v"));
+}
+
 #[test]
 fn keys_and_scan_find_what_matches() {
     let mut store = Store::default();
