@@ -143,9 +143,9 @@ impl Drop for Permit {
 pub(crate) enum Request {
     Propose { command: Bytes, reply: Reply },
     Read { query: Bytes, reply: Reply },
-    ChangeMembership { target: Arc<Membership>, only_if: Option<Arc<Membership>>, reply: Reply },
-    TransferLeadership { to: Option<NodeId>, reply: Reply },
-    Snapshot(Reply),
+    ChangeMembership { target: Arc<Membership>, only_if: Option<Arc<Membership>>, reply: Reply<()> },
+    TransferLeadership { to: Option<NodeId>, reply: Reply<NodeId> },
+    Snapshot(Reply<()>),
     Status(Reply<NodeStatus>),
 }
 
@@ -200,20 +200,19 @@ impl Client {
         only_if: Option<Membership>,
         callback: impl FnOnce(Result<(), RequestError>) + Send + 'static,
     ) {
-        let callback = |result: Result<Bytes, _>| callback(result.map(drop));
         let (target, only_if) = (Arc::new(target), only_if.map(Arc::new));
         let request = |reply| Request::ChangeMembership { target, only_if, reply };
         self.submit(&self.controls, callback, request);
     }
 
     /// Lets another node lead: `to`, or the one that is best suited. The callback comes when a new
-    /// leader is known.
+    /// leader is known, and gets its id. It may be another one than `to`, if that one was elected
+    /// in between.
     pub fn transfer_leadership(
         &self,
         to: Option<NodeId>,
-        callback: impl FnOnce(Result<(), RequestError>) + Send + 'static,
+        callback: impl FnOnce(Result<NodeId, RequestError>) + Send + 'static,
     ) {
-        let callback = |result: Result<Bytes, _>| callback(result.map(drop));
         self.submit(&self.controls, callback, |reply| Request::TransferLeadership { to, reply });
     }
 
@@ -221,7 +220,6 @@ impl Client {
     /// snapshot with everything that was applied before this call: a new one, or the last one if
     /// nothing has been applied since. [`RequestError::NoSnapshot`] says why there is none.
     pub fn snapshot(&self, callback: impl FnOnce(Result<(), RequestError>) + Send + 'static) {
-        let callback = |result: Result<Bytes, _>| callback(result.map(drop));
         self.submit(&self.controls, callback, Request::Snapshot);
     }
 
@@ -281,13 +279,16 @@ impl Client {
     }
 }
 
-/// What a client is told at the end of a request, apart from the success of a proposal or read.
-pub(crate) const fn failure(outcome: Outcome) -> Option<RequestError> {
+/// What a client is told of a request that did not succeed.
+pub(crate) const fn failure(outcome: Outcome) -> RequestError {
     match outcome {
-        Outcome::Committed { .. } | Outcome::Readable { .. } | Outcome::Transferred { .. } => None,
-        Outcome::Refused { reason, leader } => Some(RequestError::Refused { reason, leader }),
-        Outcome::Lost => Some(RequestError::Lost),
-        Outcome::Unknown => Some(RequestError::Unknown),
+        Outcome::Refused { reason, leader } => RequestError::Refused { reason, leader },
+        Outcome::Lost => RequestError::Lost,
+        // The core answers no request with the success of another kind.
+        Outcome::Unknown
+        | Outcome::Committed { .. }
+        | Outcome::Readable { .. }
+        | Outcome::Transferred { .. } => RequestError::Unknown,
     }
 }
 

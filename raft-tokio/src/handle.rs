@@ -84,11 +84,11 @@ impl Handle {
     }
 
     /// Lets another node lead: `to`, or the one that is best suited. Returns when a new leader is
-    /// known.
+    /// known, and its id. It may be another one than `to`, if that one was elected in between.
     ///
     /// # Errors
     /// There is no such voter, it did not take over in time, or nobody knows.
-    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<(), RequestError> {
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<NodeId, RequestError> {
         let (answer, answered) = oneshot::channel();
         self.client.transfer_leadership(to, tell(answer));
         answered.await.unwrap_or(Err(RequestError::Unknown))

@@ -201,8 +201,8 @@ impl<B: Bootstrap> RealCluster<B> {
 }
 
 /// For a call whose success says nothing more.
-fn without_answer(callback: Callback) -> impl FnOnce(Result<(), RequestError>) + Send + 'static {
-    move |result| callback(result.map(|()| Bytes::new()))
+fn without_answer<T>(callback: Callback) -> impl FnOnce(Result<T, RequestError>) + Send + 'static {
+    move |result| callback(result.map(|_| Bytes::new()))
 }
 
 fn numbers(ids: &[NodeId]) -> Vec<usize> {

@@ -140,12 +140,8 @@ pub(crate) async fn change(
 }
 
 /// Lets another node lead, and returns which one does.
-pub(crate) async fn transfer(
-    handle: &Handle,
-    to: Option<NodeId>,
-) -> Result<Option<NodeId>, AdminError> {
-    handle.transfer_leadership(to).await?;
-    Ok(handle.leadership().leader)
+pub(crate) async fn transfer(handle: &Handle, to: Option<NodeId>) -> Result<NodeId, AdminError> {
+    Ok(handle.transfer_leadership(to).await?)
 }
 
 /// Takes a snapshot on this node, and returns up to which index.

@@ -79,10 +79,9 @@ impl Shared {
             Order::Change { change, only_if } => {
                 admin::change(handle, &change, only_if).await.map(|()| Response::OK)
             }
-            Order::Transfer(to) => admin::transfer(handle, to)
-                .await
-                .map(|leader| leader.map_or(0, NodeId::get))
-                .map(number),
+            Order::Transfer(to) => {
+                admin::transfer(handle, to).await.map(|leader| number(leader.get()))
+            }
             Order::Snapshot => admin::snapshot(handle).await.map(number),
         };
         done.unwrap_or_else(Response::error)

@@ -1,7 +1,7 @@
 //! What clients ask for, and its end.
 
 use bytes::Bytes;
-use raft_core::{Event, Instant, Outcome, Proposal, RequestId};
+use raft_core::{Event, Instant, NodeId, Outcome, Proposal, RequestId};
 
 use super::{Node, NodeStatus};
 use crate::NodeError;
@@ -15,8 +15,8 @@ pub(super) enum Waiting {
         query: Bytes,
         reply: Reply,
     },
-    /// For a change of membership or a transfer.
-    Control(Reply),
+    Change(Reply<()>),
+    Transfer(Reply<NodeId>),
     /// For something that the node itself has asked for.
     Nobody,
 }
@@ -49,12 +49,12 @@ impl Node {
             Request::Propose { .. } | Request::Read { .. } => {}
             Request::ChangeMembership { target, only_if, mut reply } => {
                 reply.set_uncertain();
-                let request = self.wait(Waiting::Control(reply));
+                let request = self.wait(Waiting::Change(reply));
                 self.step(Event::ChangeMembership { request, target, only_if }, now);
             }
             Request::TransferLeadership { to, mut reply } => {
                 reply.set_uncertain();
-                let request = self.wait(Waiting::Control(reply));
+                let request = self.wait(Waiting::Transfer(reply));
                 self.step(Event::TransferLeadership { request, to }, now);
             }
             Request::Snapshot(reply) => self.ask_for_snapshot(Some(reply)),
@@ -84,10 +84,15 @@ impl Node {
             (Waiting::Read { query, reply }, Outcome::Readable { .. }) => {
                 self.to_applier(ApplyJob::Query { query, reply })?;
             }
-            (
-                Waiting::Proposal(reply) | Waiting::Read { reply, .. } | Waiting::Control(reply),
-                outcome,
-            ) => reply.answer(failure(outcome).map_or(Ok(Bytes::new()), Err)),
+            (Waiting::Change(reply), Outcome::Committed { .. }) => reply.answer(Ok(())),
+            (Waiting::Transfer(reply), Outcome::Transferred { leader, .. }) => {
+                reply.answer(Ok(leader));
+            }
+            (Waiting::Proposal(reply) | Waiting::Read { reply, .. }, outcome) => {
+                reply.answer(Err(failure(outcome)));
+            }
+            (Waiting::Change(reply), outcome) => reply.answer(Err(failure(outcome))),
+            (Waiting::Transfer(reply), outcome) => reply.answer(Err(failure(outcome))),
         }
         Ok(())
     }

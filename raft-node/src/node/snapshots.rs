@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
 use raft_core::{Entries, Event, Instant, LogIndex, Snapshot};
 
 use super::{Node, SharedStore};
@@ -29,8 +28,8 @@ pub(super) struct Snapshots {
     under_way: bool,
     thread: Option<JoinHandle<()>>,
     /// Who waits for the next one, and for the one that is under way.
-    asked: Vec<Reply>,
-    awaited: Vec<Reply>,
+    asked: Vec<Reply<()>>,
+    awaited: Vec<Reply<()>>,
     failure: Option<String>,
     /// Set if the one that is under way may hold a damaged state.
     tainted: Arc<AtomicBool>,
@@ -124,7 +123,7 @@ impl Snapshots {
 
     fn answer(&mut self, result: Result<(), NoSnapshot>) {
         for reply in self.awaited.drain(..) {
-            reply.answer(result.map(|()| Bytes::new()).map_err(RequestError::NoSnapshot));
+            reply.answer(result.map_err(RequestError::NoSnapshot));
         }
     }
 }
@@ -132,7 +131,7 @@ impl Snapshots {
 impl Node {
     /// Somebody wants a snapshot, whatever the policy says. One that has begun may be older than
     /// the request, so another one follows it.
-    pub(super) fn ask_for_snapshot(&mut self, reply: Option<Reply>) {
+    pub(super) fn ask_for_snapshot(&mut self, reply: Option<Reply<()>>) {
         if let Some(reply) = reply {
             if self.snapshots.lost {
                 return reply.answer(Err(RequestError::NoSnapshot(NoSnapshot::StateLost)));
