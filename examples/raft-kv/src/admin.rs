@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `RAFT.MEMBERS [LATEST]` | the sections `raft` and `members` of `INFO`; with `LATEST` they are at least as new as this request, which takes a majority |
 //! | `RAFT.CHANGE ADD id host:port [LEARNER] [IF version]` | `OK` when the node is a voter (a learner) |
+//! | `RAFT.CHANGE MOVE id host:port [IF version]` | `OK` when the others reach the member there |
 //! | `RAFT.CHANGE REMOVE id [IF version]` | `OK` when it is no member any more |
 //! | `RAFT.CHANGE PROMOTE id [IF version]` | `OK` when the learner is a voter |
 //! | `RAFT.CHANGE DEMOTE id [IF version]` | `OK` when the voter is a learner |
@@ -37,6 +38,7 @@ pub(crate) enum Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Add { id: NodeId, address: String, learner: bool },
+    Move { id: NodeId, address: String },
     Remove(NodeId),
     Promote(NodeId),
     Demote(NodeId),
@@ -67,8 +69,8 @@ pub(crate) enum AdminError {
     #[error("UNKNOWN nobody knows what came of it; look at the members, then try again")]
     Unknown,
     #[error(
-        "ERR node {id} is a member already, at {address}; to move it, start it at another address \
-         under a new id, add that, and remove this one"
+        "ERR node {id} is a member already, at {address}; if it was moved with all of its data, \
+         say so with MOVE (`raft-kv member move`), otherwise it needs an id that was never used"
     )]
     AtOtherAddress { id: NodeId, address: String },
     #[error("ERR node {0} is no member")]
@@ -172,6 +174,13 @@ impl Change {
                 None if *learner => Ok(members.learner(*id, wanted)),
                 _ => Ok(members.voter(*id, wanted)),
             },
+            Self::Move { id, address: wanted } => {
+                address(*id)?;
+                Ok(match members.voters().contains(id) {
+                    true => members.voter(*id, wanted),
+                    false => members.learner(*id, wanted),
+                })
+            }
             Self::Remove(id) if !members.contains(*id) => Ok(members),
             Self::Remove(id) => keep_a_voter(members.without(*id), *id),
             Self::Promote(id) => {
@@ -206,6 +215,10 @@ mod tests {
         Change::Add { id: id(number), address: address.to_owned(), learner }
     }
 
+    fn move_to(number: u64, address: &str) -> Change {
+        Change::Move { id: id(number), address: address.to_owned() }
+    }
+
     #[test]
     fn a_change_leaves_all_other_members_as_they_are() {
         for (change, target) in [
@@ -215,6 +228,12 @@ mod tests {
             (add(3, "c:1", false), members().voter(id(3), "c:1")),
             (add(1, "a:1", true), members()),
             (add(1, "a:1", false), members()),
+            (
+                move_to(2, "z:1"),
+                Membership::new().voter(id(1), "a:1").voter(id(2), "z:1").learner(id(3), "c:1"),
+            ),
+            (move_to(3, "z:1"), members().learner(id(3), "z:1")),
+            (move_to(3, "c:1"), members()),
             (Change::Remove(id(1)), members().without(id(1))),
             (Change::Remove(id(9)), members()),
             (Change::Promote(id(3)), members().voter(id(3), "c:1")),
@@ -232,6 +251,7 @@ mod tests {
             (add(1, "z:1", false), AdminError::AtOtherAddress { id: id(1), address: "a:1".into() }),
             (Change::Remove(id(1)), AdminError::LastVoter(id(1))),
             (Change::Demote(id(1)), AdminError::LastVoter(id(1))),
+            (move_to(7, "z:1"), AdminError::NoMember(id(7))),
             (Change::Promote(id(7)), AdminError::NoMember(id(7))),
             (Change::Demote(id(7)), AdminError::NoMember(id(7))),
         ] {

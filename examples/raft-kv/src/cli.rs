@@ -152,6 +152,17 @@ pub(crate) enum MemberAction {
         #[command(flatten)]
         change: ChangeArgs,
     },
+    /// Tell the cluster that a node was moved, with all of its data, and is reached elsewhere
+    Move {
+        /// Its id
+        #[arg(value_parser = node_id)]
+        id: NodeId,
+        /// Where the other nodes reach it now
+        #[arg(value_name = "PEER_ADDR", value_parser = address)]
+        address: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
     /// Remove a node for ever; it need not be running, and may be the leader
     Remove {
         /// Its id

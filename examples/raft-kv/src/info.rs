@@ -15,6 +15,10 @@ use crate::admin;
 /// The role of a node that leads, in reports.
 const LEADER: &str = "leader";
 
+/// What a member is while no voters are replaced, in reports.
+pub(crate) const VOTER: &str = "voter";
+pub(crate) const LEARNER: &str = "learner";
+
 /// What a report is made of.
 pub(crate) struct Facts {
     pub(crate) address: SocketAddr,
@@ -113,10 +117,10 @@ fn part(members: &Membership, id: NodeId) -> &'static str {
     let within = |list: &[NodeId]| list.contains(&id);
     match (within(members.voters()), within(members.outgoing()), within(members.learners())) {
         (true, false, _) if members.is_joint() => "incoming voter",
-        (true, ..) => "voter",
+        (true, ..) => VOTER,
         (false, true, true) => "outgoing voter and learner",
         (false, true, false) => "outgoing voter",
-        (false, false, _) => "learner",
+        (false, false, _) => LEARNER,
     }
 }
 

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use raft_node::core::NodeId;
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::time::{Instant, sleep};
 
 use crate::admin::Change;
 use crate::cli::{ChangeArgs, MemberAction, MemberArgs};
 use crate::client::{Client, ClientError, unexpected};
-use crate::info::RaftReport;
+use crate::info::{LEARNER, RaftReport, VOTER};
 use crate::operate::{OperateError, connect, members, print};
 
 /// The pause before a change is tried again while another one is under way.
@@ -27,6 +28,10 @@ pub(crate) async fn run(args: &MemberArgs) -> Result<(), OperateError> {
             let part = if *learner { "a learner" } else { "a voter" };
             let done = format!("Node {id} is {part}.");
             (Change::Add { id: *id, address: address.clone(), learner: *learner }, change, done)
+        }
+        MemberAction::Move { id, address, change } => {
+            let done = format!("Node {id} is expected at {address}.");
+            (Change::Move { id: *id, address: address.clone() }, change, done)
         }
         MemberAction::Remove { id, change } => {
             let done = format!(
@@ -111,6 +116,9 @@ fn words(change: &Change) -> Vec<String> {
             words.extend(learner.then(|| "LEARNER".to_owned()));
             return words;
         }
+        Change::Move { id, address } => {
+            return vec!["MOVE".to_owned(), id.to_string(), address.clone()];
+        }
         Change::Remove(id) => ("REMOVE", id),
         Change::Promote(id) => ("PROMOTE", id),
         Change::Demote(id) => ("DEMOTE", id),
@@ -120,12 +128,17 @@ fn words(change: &Change) -> Vec<String> {
 
 /// Whether the members are as the change wants them.
 fn is_made(change: &Change, report: &RaftReport) -> bool {
-    let (id, wanted) = match change {
-        Change::Add { id, learner: true, .. } | Change::Demote(id) => (id, Some("learner")),
-        Change::Add { id, .. } | Change::Promote(id) => (id, Some("voter")),
-        Change::Remove(id) => (id, None),
-    };
-    report.members.get(&id.get()).map(|member| member.part.as_str()) == wanted
+    let member = |id: &NodeId| report.members.get(&id.get());
+    let is = |id, part| member(id).is_some_and(|member| member.part == part);
+    let at = |id, address: &String| member(id).is_some_and(|member| member.address == *address);
+    match change {
+        Change::Add { id, address, learner: true } => is(id, LEARNER) && at(id, address),
+        Change::Add { id, address, learner: false } => is(id, VOTER) && at(id, address),
+        Change::Move { id, address } => at(id, address),
+        Change::Promote(id) => is(id, VOTER),
+        Change::Demote(id) => is(id, LEARNER),
+        Change::Remove(id) => member(id).is_none(),
+    }
 }
 
 /// Waits until no set of voters is taking over from another, and returns how the node stands then.

@@ -32,6 +32,10 @@ pub(super) fn change(arguments: Vec<Bytes>) -> Outcome {
             let learner = words.next_if(|word| word.eq_ignore_ascii_case(b"learner")).is_some();
             Change::Add { id, address, learner }
         }
+        "move" => {
+            let address = address(&words.next().ok_or(CommandError::Arity("raft.change"))?)?;
+            Change::Move { id, address }
+        }
         "remove" => Change::Remove(id),
         "promote" => Change::Promote(id),
         "demote" => Change::Demote(id),

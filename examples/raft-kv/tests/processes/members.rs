@@ -1,8 +1,9 @@
 //! Members that come and go, through any node.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
-use super::servers::{Client, Servers, eventually, fail, insist, run, succeed};
+use super::servers::{Client, Servers, eventually, fail, free_address, insist, run, succeed};
 
 /// Waits until each of these nodes says the same of the members: the ids with their parts.
 fn all_say(servers: &Servers, nodes: &[u64], expected: &[(u64, &str)]) {
@@ -62,6 +63,37 @@ fn members_come_and_go_through_any_node() {
 }
 
 #[test]
+fn a_node_can_be_moved_to_another_address_with_its_data() {
+    let mut servers = Servers::founded(3, 0, &[]);
+    let leader = servers.leader();
+    let moved = if leader == 3 { 2 } else { 3 };
+    let through = servers.at(leader);
+    insist(&through, "SET before yes");
+    assert!(servers.get(moved).terminate().success());
+    let address = free_address();
+    let words = ["member", "move", &moved.to_string(), &address, "--node", &through];
+    let text = succeed(&words);
+    assert!(text.contains(&format!("Node {moved} is expected at {address}.")), "{text}");
+    insist(&through, "SET after yes");
+    let server = servers.get(moved);
+    server.data = {
+        let elsewhere = server.data.with_file_name("elsewhere");
+        fs::rename(&server.data, &elsewhere).unwrap();
+        elsewhere
+    };
+    server.listen_at(&address);
+    server.started();
+    let there = servers.at(moved);
+    for key in ["before", "after"] {
+        assert_eq!(insist(&there, &format!("GET {key}")), "yes");
+    }
+    all_say(&servers, &[1, 2, 3], &[(1, "voter"), (2, "voter"), (3, "voter")]);
+    // It counts: without one of the others the cluster needs it, and finds it there.
+    servers.get(leader).kill();
+    insist(&there, "SET again yes");
+}
+
+#[test]
 fn changes_that_make_no_sense_are_refused_with_a_reason() {
     let servers = Servers::founded(1, 0, &[]);
     let node = servers.at(1);
@@ -70,6 +102,7 @@ fn changes_that_make_no_sense_are_refused_with_a_reason() {
         (&["member", "demote", "1"], "node 1 is the last voter"),
         (&["member", "promote", "9"], "node 9 is no member"),
         (&["member", "add", "1", "127.0.0.1:1"], "node 1 is a member already, at 127.0.0.1:"),
+        (&["member", "move", "9", "127.0.0.1:1"], "node 9 is no member"),
         (&["transfer", "9"], "there is no such voter to hand over to"),
     ] {
         let text = fail(&[words, &["--node", &node]].concat());

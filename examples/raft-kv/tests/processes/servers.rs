@@ -18,7 +18,7 @@ pub(crate) const HANG: Duration = Duration::from_secs(40);
 /// An address on the loopback interface, below the ports that the system gives to outgoing
 /// connections, so that nobody takes it while its server is down. Drawn at random, so that tests
 /// that run side by side stay apart.
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     loop {
         let random = RandomState::new().build_hasher().finish();
         let address = format!("127.0.0.1:{}", 10_000 + random % 20_000);
@@ -157,6 +157,12 @@ impl Server {
             .stderr(log)
             .spawn();
         self.process = Some(process.unwrap());
+    }
+
+    /// From the next start on the other nodes reach it there.
+    pub(crate) fn listen_at(&mut self, address: &str) {
+        self.peer = address.to_owned();
+        self.words.push(format!("--listen={address}"));
     }
 
     /// Starts the server and waits until it answers.
