@@ -103,3 +103,39 @@ pub(crate) fn unexpected(reply: &BytesFrame) -> ClientError {
         other => format!("with the wrong kind of reply ({:?})", other.kind()),
     })
 }
+
+/// A server that plays a part, for tests.
+#[cfg(test)]
+pub(crate) mod scripted {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
+    use super::BytesMut;
+    use crate::resp::RequestDecoder;
+
+    /// Gives one client these replies, whatever it asks. Returns the address of the server, and, when
+    /// it has given the last reply, what it was asked.
+    pub(crate) async fn server(replies: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let play = async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut buffer, mut decoder) = (BytesMut::new(), RequestDecoder::default());
+            let mut asked = Vec::new();
+            for reply in replies {
+                let request = loop {
+                    if let Some(request) = decoder.decode(&mut buffer).unwrap() {
+                        break request;
+                    }
+                    assert!(stream.read_buf(&mut buffer).await.unwrap() > 0, "asked: {asked:?}");
+                };
+                let words = request.iter().map(|word| String::from_utf8_lossy(word).into_owned());
+                asked.push(words.collect::<Vec<_>>().join(" "));
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+            asked
+        };
+        (address, tokio::spawn(play))
+    }
+}

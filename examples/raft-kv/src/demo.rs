@@ -1,5 +1,5 @@
 //! `raft-kv demo`: a cluster whose leader is killed and whose members change while clients write,
-//! and the proof that nothing was lost and nothing was applied twice.
+//! and the proof that nothing was lost, nothing was applied twice, and no client had to give up.
 
 mod cast;
 mod journal;
@@ -87,7 +87,7 @@ async fn play(
         outcome = cast.play(&writers) => outcome?,
         never = screen.animate(&journal) => match never {},
     }
-    writers.stop().await;
+    let gave_up = writers.stop().await;
     let account = journal.summarise(clients)?;
     screen.finish();
 
@@ -97,7 +97,7 @@ async fn play(
     }
     screen.say(&format!("Reading {} writes back from every node.", HumanCount(acknowledged)));
     let verdict = verify::verify(&cluster.running(), &account).await?;
-    screen.summary(&account, &verdict);
-    let good = verdict.lost == 0 && verdict.repeated == 0;
+    screen.summary(&account, &verdict, gave_up);
+    let good = verdict.lost == 0 && verdict.repeated == 0 && gave_up == 0;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

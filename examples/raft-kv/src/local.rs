@@ -58,7 +58,7 @@ pub(crate) struct Address {
     pub(crate) id: u64,
     /// For clients.
     pub(crate) client: String,
-    peer: String,
+    pub(crate) peer: String,
 }
 
 struct Server {

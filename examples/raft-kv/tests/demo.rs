@@ -102,7 +102,7 @@ fn the_demo_loses_nothing_and_leaves_nothing_behind() {
     ] {
         assert!(output.contains(part), "{part:?} is missing in\n{output}");
     }
-    for wrong in ["acknowledged writes lost", "writes applied twice"] {
+    for wrong in ["acknowledged writes lost", "writes applied twice", "clients that gave up"] {
         let count = lines.iter().find_map(|line| line.trim().strip_prefix(wrong));
         assert_eq!(count.map(str::trim), Some("0"), "{output}");
     }

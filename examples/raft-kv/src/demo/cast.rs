@@ -59,23 +59,35 @@ impl Cast<'_> {
         let dead = Instant::now();
         self.say(&format!("Killed node {victim}, the leader, with SIGKILL."));
         let (leader, term) = self.cluster.leader().await?;
-        let failover = self.first_write(killed, dead).await?;
+        let failover = self
+            .notice("the first write after the kill", |journal| journal.failover(killed, dead))
+            .await?;
         self.say(&format!(
             "Node {leader} leads now, in term {term}. Writes went on {failover:.1?} after the kill."
         ));
         Ok(victim)
     }
 
-    /// Waits for the first acknowledged write after the kill, and returns how long clients had to
-    /// do without.
-    async fn first_write(&self, killed: Instant, dead: Instant) -> Result<Duration, DemoError> {
-        while dead.elapsed() < PATIENCE {
-            if let Some(failover) = self.journal.failover(killed, dead) {
-                return Ok(failover);
+    /// Waits until the journal of the clients says what is wanted.
+    async fn notice<T>(
+        &self,
+        what: &'static str,
+        find: impl Fn(&Journal) -> Option<T>,
+    ) -> Result<T, DemoError> {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE {
+            if let Some(found) = find(self.journal) {
+                return Ok(found);
             }
             sleep(POLL).await;
         }
-        Err(self.cluster.too_long("the first write after the kill").into())
+        Err(self.cluster.too_long(what).into())
+    }
+
+    /// Waits for a write that is begun now or later and acknowledged.
+    async fn writes_go_on(&self, what: &'static str) -> Result<(), DemoError> {
+        let now = Instant::now();
+        self.notice(what, |journal| journal.has_written_since(now).then_some(())).await
     }
 
     async fn restart(&mut self, victim: u64) -> Result<(), DemoError> {
@@ -86,7 +98,7 @@ impl Cast<'_> {
         self.say(&format!(
             "Restarted node {victim}. It had all {entries} entries after {took:.1?}."
         ));
-        Ok(())
+        self.writes_go_on("the first write after the restart").await
     }
 
     /// Snapshots on all nodes, which shorten their logs.
@@ -103,7 +115,7 @@ impl Cast<'_> {
                 HumanCount(last.saturating_sub(base)),
             ));
         }
-        Ok(())
+        self.writes_go_on("the first write after the snapshots").await
     }
 
     /// A fourth node. What the others have compacted can only come with a snapshot.
@@ -129,7 +141,7 @@ impl Cast<'_> {
             HumanCount(report.snapshot),
             begun.elapsed(),
         ));
-        Ok(())
+        self.writes_go_on("the first write after the addition").await
     }
 
     /// The leader removes itself, asked through another node, and hands over.
@@ -147,7 +159,7 @@ impl Cast<'_> {
         self.cluster.stop(old).await?;
         writers.tell(&self.cluster.running());
         self.say(&format!("Stopped node {old}."));
-        Ok(())
+        self.writes_go_on("the first write after the removal").await
     }
 
     async fn successor(&mut self, old: u64) -> Result<(u64, u64), DemoError> {

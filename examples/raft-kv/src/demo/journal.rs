@@ -131,6 +131,14 @@ impl Journal {
         pages.failover
     }
 
+    /// Whether a write that was begun at this time or later has been acknowledged.
+    pub(super) fn has_written_since(&self, time: Instant) -> bool {
+        // The newest are at the end.
+        let pages = self.pages();
+        let mut recent = pages.acknowledged.iter().rev().take_while(|one| one.done >= time);
+        recent.any(|one| one.begun >= time)
+    }
+
     /// Ends the account.
     pub(super) fn summarise(&self, clients: u32) -> Result<Account, DemoError> {
         let pages = self.pages();

@@ -59,7 +59,7 @@ impl Screen {
     }
 
     /// Prints what came of it all.
-    pub(super) fn summary(&self, account: &Account, verdict: &Verdict) {
+    pub(super) fn summary(&self, account: &Account, verdict: &Verdict, gave_up: u64) {
         let count = |number| HumanCount(number).to_string();
         let millis = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1000.0);
         let waited = |time: Option<Duration>| time.map_or("none".to_owned(), millis);
@@ -75,6 +75,7 @@ impl Screen {
             ("longest wait of a client", waited(account.longest_wait)),
             ("acknowledged writes lost", count(verdict.lost as u64)),
             ("writes applied twice", count(verdict.repeated)),
+            ("clients that gave up", count(gave_up)),
         ] {
             self.say(&format!("  {name:<26}{value:>16}"));
         }

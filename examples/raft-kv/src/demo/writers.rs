@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// The running clients. When dropped, they end at once.
 pub(super) struct Writers {
-    clients: JoinSet<()>,
+    clients: JoinSet<Option<()>>,
     stop: Arc<AtomicBool>,
     nodes: watch::Sender<Vec<String>>,
 }
@@ -50,10 +50,14 @@ impl Writers {
         self.nodes.send_replace(addresses(nodes));
     }
 
-    /// Lets each client end its write, and ends them all.
-    pub(super) async fn stop(mut self) {
+    /// Lets each client end its write, ends them all, and returns how many had given up before.
+    pub(super) async fn stop(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        while self.clients.join_next().await.is_some() {}
+        let mut gave_up = 0;
+        while let Some(ended) = self.clients.join_next().await {
+            gave_up += u64::from(!matches!(ended, Ok(Some(()))));
+        }
+        gave_up
     }
 }
 
@@ -71,27 +75,32 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self) {
+    /// Writes until it is told to stop. Nothing if it gives up, because there is no answer for very
+    /// long, or no session any more: without one nothing can be promised.
+    async fn run(mut self) -> Option<()> {
         let clock = Clock::start();
-        let Some(opened) = self.insist(session::open()).await else { return };
-        let Ok(mut session) = Session::new(opened, clock.now()) else { return };
+        let opened = self.insist(session::open()).await?;
+        let mut session = Session::new(opened, clock.now()).ok()?;
         for sequence in 1.. {
             if self.stop.load(Ordering::Relaxed) {
-                return;
+                break;
             }
             let write = Write { client: self.client, sequence };
             let begun = Instant::now();
-            let Ok(request) = session.command(&write.command(), clock.now()) else { return };
+            let request = session.command(&write.command(), clock.now()).ok()?;
             let answer = self.insist(request.envelope()).await;
             let answer = answer.and_then(|answer| session.answered(&request, answer).ok());
             match answer.and_then(|answer| store::decode::<Reply>(&answer)) {
                 Some(replies) if replies.first() == Some(&Reply::Ok) => {
                     self.journal.acknowledge(write, begun);
                 }
-                // Without a session nothing can be promised any more.
-                _ => return self.journal.doubt(self.client),
+                _ => {
+                    self.journal.doubt(self.client);
+                    return None;
+                }
             }
         }
+        Some(())
     }
 
     /// Proposes until there is an answer. Nothing if there is none for very long.
@@ -146,5 +155,21 @@ impl Way {
         };
         self.next = self.next.wrapping_add(1);
         Client::connect(&node, ANSWER).await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::scripted;
+
+    #[tokio::test]
+    async fn a_client_that_has_no_session_gives_up_and_is_counted() {
+        let no_session = "$8\r\nnonsense\r\n".to_owned();
+        let (client, asked) = scripted::server(vec![no_session]).await;
+        let node = Address { id: 1, client, peer: String::new() };
+        let writers = Writers::start(1, &[node], &Journal::new());
+        asked.await.unwrap();
+        assert_eq!(writers.stop().await, 1);
     }
 }
