@@ -402,6 +402,10 @@ async fn without_a_quorum_every_request_gets_an_error_in_bounded_time() {
         assert!(client.line().await.starts_with("-CLUSTERDOWN "));
         assert_eq!(client.line().await, "+PONG");
     }
+    // What this node believes of the members may be out of date.
+    client.send("RAFT.CHANGE REMOVE 9\r\n").await;
+    let reply = client.line().await;
+    assert!(reply.starts_with("-TRYAGAIN "), "nobody was asked: {reply}");
     client.send("INFO raft\r\n").await;
     assert!(client.line().await.starts_with('$'), "INFO needs no quorum");
     server.stop().await;
