@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::cli::DemoArgs;
 use crate::client::ClientError;
 use crate::local::{Cluster, LocalError};
-use crate::signals::Signals;
+use crate::signals::{INTERRUPTED, Signals};
 use cast::Cast;
 use journal::Journal;
 use screen::Screen;
@@ -28,9 +28,6 @@ const FOUNDERS: usize = 3;
 
 /// Logs are shortened to what is left of a short demo.
 const OPTIONS: &[&str] = &["--log-margin", "100"];
-
-/// The exit code of a program that was interrupted.
-const INTERRUPTED: u8 = 130;
 
 /// The demo could not be played to its end.
 #[derive(Debug, Error)]

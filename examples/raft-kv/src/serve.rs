@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
+use std::{process, thread};
 
 use raft_node::core::NodeId;
 use raft_node::session::KeepsItsState;
@@ -21,7 +21,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::cli::{LogLevel, ServeArgs};
 use crate::limits::MAX_COMMAND;
 use crate::server::{Server, ServerOptions};
-use crate::signals::Signals;
+use crate::signals::{INTERRUPTED, Signals};
 use crate::store;
 
 /// A node could not start, or could not go on.
@@ -60,16 +60,19 @@ pub(crate) enum ServeError {
     Signals(#[source] io::Error),
 }
 
-/// Runs until a signal comes or the node fails. A leader that is stopped hands over first.
+/// Runs until a signal comes or the node fails. A leader that is stopped hands over first; a second
+/// signal ends the process at once.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     log_to_stderr(args.log_level);
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
-    let settings = settings(&args)?;
-    let listen = |source| ServeError::Listen { address: args.client.clone(), source };
-    let listener = TcpListener::bind(&args.client).await.map_err(listen)?;
-    let storage = open(args.data_dir.clone()).await?;
-    let started = Node::start(settings, storage, store::replica()?).await;
-    let mut node = started.map_err(|error| explain(error, &args.data_dir))?;
+    let (mut node, listener) = tokio::select! {
+        signal = signals.wait() => {
+            info!(signal, "stopped while starting");
+            // Returning would wait for the thread that opens the log.
+            process::exit(0);
+        }
+        started = start(&args) => started?,
+    };
     let handle = node.handle();
     let options = ServerOptions {
         patience: args.request_timeout,
@@ -86,6 +89,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
                     () = end_of_stdin(args.exit_with_stdin) => info!("stopping with the parent"),
                     stopped = node.stopped() => outcome = stopped.map_err(ServeError::Node),
                 }
+                tokio::spawn(end_with_the_next(signals));
             };
             server.run(stop).await;
         }
@@ -93,6 +97,24 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     }
     handle.shutdown().await;
     outcome
+}
+
+/// Starts the node, and listens for clients.
+async fn start(args: &ServeArgs) -> Result<(Node, TcpListener), ServeError> {
+    let settings = settings(args)?;
+    let listen = |source| ServeError::Listen { address: args.client.clone(), source };
+    let listener = TcpListener::bind(&args.client).await.map_err(listen)?;
+    let storage = open(args.data_dir.clone()).await?;
+    let started = Node::start(settings, storage, store::replica()?).await;
+    Ok((started.map_err(|error| explain(error, &args.data_dir))?, listener))
+}
+
+/// Stopping takes as long as a disk or an election takes. Who asks again does not want to wait; for
+/// the others it is then as if the node had crashed.
+async fn end_with_the_next(mut signals: Signals) {
+    let signal = signals.wait().await;
+    info!(signal, "ending at once");
+    process::exit(INTERRUPTED.into());
 }
 
 /// Makes sense of the arguments, before anything is made on the disk.

@@ -4,6 +4,9 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// The exit code of a program that was interrupted.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// Listens for SIGINT, SIGTERM and SIGHUP. From when it is made until the program ends, they no
 /// longer kill the process by themselves.
 pub(crate) struct Signals {

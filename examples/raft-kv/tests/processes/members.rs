@@ -162,3 +162,16 @@ fn a_leader_that_is_told_to_stop_has_handed_over_when_it_ends() {
     // Nobody has had the time to miss it.
     assert!(ended.elapsed() < ELECTION_TIMEOUT / 2);
 }
+
+#[test]
+fn a_second_signal_ends_a_server_that_is_still_handing_over() {
+    let mut servers = Servers::founded(2, 0, &["--election-timeout", "4s"]);
+    let leader = servers.leader();
+    // Nobody is left to take over, which the leader finds out only when it has waited for that.
+    servers.get(3 - leader).kill();
+    let server = servers.get(leader);
+    server.signal("TERM");
+    eventually("it has begun to stop", || server.log().contains("stopping"));
+    server.signal("TERM");
+    assert_eq!(server.ended().code(), Some(130));
+}

@@ -179,10 +179,26 @@ impl Server {
 
     /// Stops the server with SIGTERM.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let mut process = self.process.take().unwrap();
-        let sent = Command::new("kill").arg(process.id().to_string()).status().unwrap();
+        self.signal("TERM");
+        self.ended()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().unwrap();
         assert!(sent.success());
-        process.wait().unwrap()
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let process = self.process.as_mut().unwrap();
+        let mut status = None;
+        eventually("the server ends", || {
+            status = process.try_wait().unwrap();
+            status.is_some()
+        });
+        self.process = None;
+        status.unwrap()
     }
 
     pub(crate) fn log(&self) -> String {

@@ -1,6 +1,8 @@
 //! What is on the disk: snapshots, damage, and storages that belong to somebody else.
 
 use std::fs;
+use std::net::TcpStream;
+use std::process::Command;
 use std::thread;
 
 use super::servers::{Client, Servers, eventually, fail, insist, succeed};
@@ -163,6 +165,22 @@ fn a_node_that_was_wiped_is_refused_and_can_be_replaced() {
     let peer = servers.get(4).peer.clone();
     succeed(&["member", "add", "4", &peer, "--node", &through]);
     assert_eq!(insist(&servers.at(4), "GET k"), "v");
+}
+
+#[test]
+fn a_server_that_still_opens_its_log_can_be_stopped() {
+    let mut servers = Servers::new(1, 0, &[]);
+    let server = servers.get(1);
+    // Whoever opens a pipe waits for the other end.
+    let log = server.data.join("log");
+    fs::create_dir_all(&log).unwrap();
+    assert!(Command::new("mkfifo").arg(log.join("lock")).status().unwrap().success());
+    for signal in ["INT", "TERM", "HUP"] {
+        server.start();
+        eventually("the server listens", || TcpStream::connect(&server.client).is_ok());
+        server.signal(signal);
+        assert!(server.ended().success());
+    }
 }
 
 #[test]
