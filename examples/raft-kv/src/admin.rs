@@ -25,6 +25,8 @@ use raft_node::core::{Membership, NodeId, Refusal};
 use raft_tokio::{Handle, RequestError};
 use thiserror::Error;
 
+use crate::backend::Trouble;
+
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -32,6 +34,13 @@ pub(crate) enum Order {
     Change { change: Change, only_if: Option<u32> },
     Transfer(Option<NodeId>),
     Snapshot,
+}
+
+impl Order {
+    /// Whether this node can't carry it out by itself.
+    pub(crate) const fn needs_a_quorum(&self) -> bool {
+        !matches!(self, Self::Members { latest: false } | Self::Snapshot)
+    }
 }
 
 /// A change of the members.
@@ -83,6 +92,16 @@ pub(crate) enum AdminError {
     Snapshot(String),
     #[error("ERR {0}")]
     Refused(RequestError),
+    /// The cluster has not told who its members are.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+}
+
+impl AdminError {
+    /// Whether nobody has decided on the order, or nobody knows how.
+    pub(crate) const fn is_no_answer(&self) -> bool {
+        matches!(self, Self::Unknown | Self::Stopped(_) | Self::Trouble(_))
+    }
 }
 
 impl From<RequestError> for AdminError {

@@ -1,5 +1,6 @@
 //! One client: bytes in, bytes out.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Debug, Error)]
 pub(crate) enum ConnectionError {
     #[error(transparent)]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     #[error("Protocol error: {0}")]
     Protocol(#[from] ProtocolError),
 }
@@ -63,17 +64,30 @@ impl Connection {
                 Err(ConnectionError::Protocol(error)) => return self.cut_off(error).await,
                 Err(error) => return Err(error),
             }
-            self.input.reserve(READ_SIZE);
             tokio::select! {
                 biased;
                 // An error means that the server is gone, which is a stop too.
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                read = self.reader.read_buf(&mut self.input) => {
+                read = self.read() => {
                     if read? == 0 {
                         return Ok(());
                     }
                 }
             }
+        }
+    }
+
+    /// Reads more, at least a byte unless the client has left.
+    async fn read(&mut self) -> io::Result<usize> {
+        self.input.reserve(READ_SIZE);
+        match self.reader.try_read_buf(&mut self.input) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if self.input.is_empty() {
+                    self.pipeline.end();
+                }
+                self.reader.read_buf(&mut self.input).await
+            }
+            read => read,
         }
     }
 

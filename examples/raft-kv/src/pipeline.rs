@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use crate::admin::Order;
 use crate::backend::Trouble;
 use crate::commands::{Action, Call, Session};
 use crate::connection::ConnectionError;
@@ -29,8 +30,7 @@ pub(crate) struct Pipeline {
     /// What the requests of the group have in bytes, and what their answers may have.
     group_bytes: usize,
     group_answer: usize,
-    /// A request got no answer since the pipeline was last empty. The rest is not tried, for two
-    /// reasons: each try would cost the client the full wait once more, and a write whose outcome
+    /// A request of this pipeline got no answer. The rest of it is not tried, for two reasons: each try would cost the client the full wait once more, and a write whose outcome
     /// is unknown could still take effect behind a later one.
     troubled: bool,
     output: BytesMut,
@@ -94,8 +94,7 @@ impl Pipeline {
             }
             Ok(Action::Administer(order)) => {
                 self.run_group().await?;
-                let response = self.shared.administer(order).await;
-                self.push(response).await?;
+                self.administer(order).await?;
             }
             Ok(Action::Answer(response)) => self.answer(response).await?,
             Ok(Action::Info(sections)) => {
@@ -141,8 +140,12 @@ impl Pipeline {
     /// Answers what has been taken so far. Called when no further request has arrived.
     pub(crate) async fn finish(&mut self) -> Result<(), ConnectionError> {
         self.run_group().await?;
-        self.troubled = false;
         self.flush().await
+    }
+
+    /// The client has sent nothing more. What comes next is another pipeline.
+    pub(crate) const fn end(&mut self) {
+        self.troubled = false;
     }
 
     /// Sends what waits to be sent, and that nothing will follow.
@@ -207,6 +210,17 @@ impl Pipeline {
             Ok(answer) => self.push(Response::Bulk(answer)).await,
             Err(trouble) => self.fail(&trouble, 1).await,
         }
+    }
+
+    async fn administer(&mut self, order: Order) -> Result<(), ConnectionError> {
+        if self.troubled && order.needs_a_quorum() {
+            return self.skip(1).await;
+        }
+        let response = self.shared.administer(order).await.unwrap_or_else(|error| {
+            self.troubled |= error.is_no_answer();
+            Response::error(error)
+        });
+        self.push(response).await
     }
 
     async fn fail(&mut self, trouble: &Trouble, requests: usize) -> Result<(), ConnectionError> {

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::admin::{self, Order};
+use crate::admin::{self, AdminError, Order};
 use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::info::{self, Facts};
@@ -66,25 +66,23 @@ impl Shared {
     }
 
     /// Does what an operator asks for.
-    pub(crate) async fn administer(&self, order: Order) -> Response {
+    pub(crate) async fn administer(&self, order: Order) -> Result<Response, AdminError> {
         let handle = self.backend.handle();
-        let done = match order {
+        Ok(match order {
             Order::Members { latest } => {
                 // The node has seen every change that was made before, once it can answer a read.
-                if latest && let Err(trouble) = self.backend.read(&[Read::Size]).await {
-                    return Response::error(trouble);
+                if latest {
+                    self.backend.read(&[Read::Size]).await?;
                 }
-                return Response::Text(self.report(&["raft", "members"]).await);
+                Response::Text(self.report(&["raft", "members"]).await)
             }
             Order::Change { change, only_if } => {
-                admin::change(handle, &change, only_if).await.map(|()| Response::OK)
+                admin::change(handle, &change, only_if).await?;
+                Response::OK
             }
-            Order::Transfer(to) => {
-                admin::transfer(handle, to).await.map(|leader| number(leader.get()))
-            }
-            Order::Snapshot => admin::snapshot(handle).await.map(number),
-        };
-        done.unwrap_or_else(Response::error)
+            Order::Transfer(to) => number(admin::transfer(handle, to).await?.get()),
+            Order::Snapshot => number(admin::snapshot(handle).await?),
+        })
     }
 }
 

@@ -411,6 +411,35 @@ async fn without_a_quorum_every_request_gets_an_error_in_bounded_time() {
     server.stop().await;
 }
 
+/// Behind a write of unknown outcome nothing is tried, however long the pipeline is.
+#[tokio::test]
+async fn the_first_failure_of_a_pipeline_is_the_only_one_that_is_waited_for() {
+    const REQUESTS: usize = 5_000;
+    let server = TestServer::start(2, Duration::from_millis(500), 100).await;
+    let mut client = server.connect().await;
+    // It is on its way as a whole long before the first request is given up.
+    client
+        .send("SET k v\r\n".repeat(REQUESTS) + "RAFT.MEMBERS LATEST\r\nRAFT.CHANGE REMOVE 9\r\n")
+        .await;
+    let mut tried = 0;
+    for number in 0..REQUESTS + 2 {
+        let reply = client.line().await;
+        assert!(reply.starts_with("-CLUSTERDOWN "), "request {number} got {reply}");
+        tried += usize::from(!reply.contains("a request before this one"));
+    }
+    assert!(tried <= 256, "{tried} requests were tried");
+    // A later request is another pipeline.
+    client.send("SET k v\r\n").await;
+    let reply = client.line().await;
+    assert!(!reply.contains("a request before this one"), "{reply}");
+    // Orders count like any request.
+    client.send("RAFT.MEMBERS LATEST\r\nSET k v\r\n").await;
+    assert!(client.line().await.starts_with("-CLUSTERDOWN "));
+    let reply = client.line().await;
+    assert!(reply.contains("a request before this one"), "{reply}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_client_too_many_is_told_so() {
     let server = TestServer::start(0, HANG, 1).await;
