@@ -11,10 +11,7 @@ use crate::admin::Change;
 use crate::cli::{ChangeArgs, MemberAction, MemberArgs};
 use crate::client::{Client, ClientError, unexpected};
 use crate::info::{LEARNER, RaftReport, VOTER};
-use crate::operate::{OperateError, connect, members, print};
-
-/// The pause before a change is tried again while another one is under way.
-const PAUSE: Duration = Duration::from_millis(200);
+use crate::operate::{OperateError, PAUSE, connect, members, print};
 
 /// Shows or changes the members.
 pub(crate) async fn run(args: &MemberArgs) -> Result<(), OperateError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 use thiserror::Error;
+use tokio::time::{Instant, sleep};
 
 use crate::cli::{NodeArgs, TransferArgs};
 use crate::client::{Client, ClientError, unexpected};
@@ -14,6 +15,9 @@ use crate::info::{MemberReport, RaftReport};
 
 /// How long a node may take to say how it stands.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The pause before something is tried again that is refused at the moment.
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 
 /// A snapshot takes as long as the disk takes for the whole state.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(3600);
@@ -63,21 +67,42 @@ pub(crate) async fn status(args: &NodeArgs) -> Result<(), OperateError> {
 pub(crate) async fn transfer(args: &TransferArgs) -> Result<(), OperateError> {
     let (mut client, _) = connect(&args.node.node).await?;
     let id = args.id.map(|id| id.to_string().into());
-    let request = ["RAFT.TRANSFER".into()].into_iter().chain(id).collect();
-    let leader = number(&mut client, &args.node.node, request).await?;
+    let request: Vec<Bytes> = ["RAFT.TRANSFER".into()].into_iter().chain(id).collect();
+    let reply = while_tried_again(&mut client, &request).await;
+    let leader = number(&args.node.node, reply)?;
     print(&format!("Node {leader} leads.\n"))
+}
+
+/// Sends a request until the answer is another one than to try it again: the leader may be new, or
+/// about to hand over.
+async fn while_tried_again(
+    client: &mut Client,
+    request: &[Bytes],
+) -> Result<BytesFrame, ClientError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match client.call(request.to_vec()).await? {
+            BytesFrame::Error(text)
+                if text.starts_with("TRYAGAIN") && Instant::now() + PAUSE < deadline =>
+            {
+                sleep(PAUSE).await;
+            }
+            reply => return Ok(reply),
+        }
+    }
 }
 
 /// `raft-kv snapshot`.
 pub(crate) async fn snapshot(args: &NodeArgs) -> Result<(), OperateError> {
     let (mut client, report) = connect(&args.node).await?;
     client.set_patience(SNAPSHOT_PATIENCE);
-    let index = number(&mut client, &args.node, vec!["RAFT.SNAPSHOT".into()]).await?;
+    let reply = client.call(vec!["RAFT.SNAPSHOT".into()]).await;
+    let index = number(&args.node, reply)?;
     print(&format!("Node {} has a snapshot up to entry {index}.\n", report.id))
 }
 
-async fn number(client: &mut Client, node: &str, request: Vec<Bytes>) -> Result<i64, OperateError> {
-    match client.call(request).await.map_err(OperateError::ask(node))? {
+fn number(node: &str, reply: Result<BytesFrame, ClientError>) -> Result<i64, OperateError> {
+    match reply.map_err(OperateError::ask(node))? {
         BytesFrame::Integer(number) => Ok(number),
         BytesFrame::Error(text) => Err(OperateError::refused(&text)),
         other => Err(OperateError::ask(node)(unexpected(&other))),
@@ -145,6 +170,18 @@ fn progress(member: &MemberReport, last: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::scripted;
+
+    #[tokio::test]
+    async fn a_transfer_is_tried_again_while_the_leader_asks_for_that() {
+        let [again, done] = ["-TRYAGAIN no leader\r\n", ":2\r\n"].map(str::to_owned);
+        let (address, asked) = scripted::server(vec![again.clone(), again, done]).await;
+        let mut client = Client::connect(&address, PATIENCE).await.unwrap();
+        let request = ["RAFT.TRANSFER".into(), "2".into()];
+        let reply = while_tried_again(&mut client, &request).await;
+        assert_eq!(number(&address, reply).unwrap(), 2);
+        assert_eq!(asked.await.unwrap(), ["RAFT.TRANSFER 2"; 3]);
+    }
 
     #[test]
     fn progress_names_what_an_operator_looks_for() {
