@@ -248,7 +248,7 @@ fn execute(action: Action) -> Result<ExitCode, Box<dyn Error>> {
         Action::Member(args) => tokio()?.block_on(member::run(&args))?,
         Action::Transfer(args) => tokio()?.block_on(operate::transfer(&args))?,
         Action::Snapshot(args) => tokio()?.block_on(operate::snapshot(&args))?,
-        Action::Measure(args) => tokio()?.block_on(measure::run(&args))?,
+        Action::Measure(args) => return Ok(tokio()?.block_on(measure::run(&args))?),
         Action::Demo(args) => return Ok(tokio()?.block_on(demo::run(&args))?),
     }
     Ok(ExitCode::SUCCESS)

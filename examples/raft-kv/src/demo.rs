@@ -16,8 +16,8 @@ use thiserror::Error;
 
 use crate::cli::DemoArgs;
 use crate::client::ClientError;
-use crate::local::{Cluster, LocalError};
-use crate::signals::{INTERRUPTED, Signals};
+use crate::local::{Cluster, Ended, LocalError};
+use crate::signals::INTERRUPTED;
 use cast::Cast;
 use journal::Journal;
 use screen::Screen;
@@ -26,8 +26,8 @@ use writers::Writers;
 /// How many servers found the cluster. One more is added later.
 const FOUNDERS: usize = 3;
 
-/// Logs are shortened to what is left of a short demo.
-const OPTIONS: &[&str] = &["--log-margin", "100"];
+/// However short the demo is, snapshots leave nothing of the log from which a new node could begin.
+const OPTIONS: &[&str] = &["--log-margin", "0"];
 
 /// The demo could not be played to its end.
 #[derive(Debug, Error)]
@@ -46,20 +46,17 @@ pub(crate) enum DemoError {
 
 /// Plays the demo. Whatever ends it, neither a process nor a file of it is left.
 pub(crate) async fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
-    let mut signals = Signals::new().map_err(LocalError::io("prepare to be interrupted"))?;
     let screen = Screen::new(args.duration);
-    let mut cluster = Cluster::new(FOUNDERS, FOUNDERS + 1, OPTIONS)?;
-    let outcome = tokio::select! {
-        outcome = play(args, &screen, &mut cluster) => outcome,
-        signal = signals.wait() => {
-            screen.say(&format!("Stopped by {signal}."));
-            Ok(ExitCode::from(INTERRUPTED))
-        }
-    };
+    let play = async |cluster: &mut Cluster| play(args, &screen, cluster).await;
+    let ended = Cluster::with(FOUNDERS, FOUNDERS + 1, OPTIONS, play).await;
     screen.finish();
-    let removed = cluster.remove().await;
-    // When both have failed, the first error is the one that matters.
-    outcome.and_then(|code| Ok(removed.map(|()| code)?))
+    Ok(match ended? {
+        Ended::Done(code) => code,
+        Ended::Interrupted(signal) => {
+            screen.say(&format!("Stopped by {signal}."));
+            ExitCode::from(INTERRUPTED)
+        }
+    })
 }
 
 async fn play(

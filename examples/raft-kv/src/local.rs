@@ -21,6 +21,7 @@ use crate::admin::Change;
 use crate::client::{Client, ClientError, unexpected};
 use crate::info::RaftReport;
 use crate::member::{self, ChangeError};
+use crate::signals::Signals;
 
 /// How long the cluster may take for one thing: to elect, to catch up, to change its members.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,10 +80,36 @@ pub(crate) struct Cluster {
     options: &'static [&'static str],
 }
 
+/// What came of something that was done with a cluster.
+pub(crate) enum Ended<T> {
+    Done(T),
+    /// A signal came first, with this name.
+    Interrupted(&'static str),
+}
+
 impl Cluster {
+    /// Makes a cluster as [`Cluster::new`] does, does something with it, and removes it. Whatever ends
+    /// that, neither a process nor a file of the cluster is left.
+    pub(crate) async fn with<T, E: From<LocalError>>(
+        founders: usize,
+        nodes: usize,
+        options: &'static [&'static str],
+        play: impl AsyncFnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<Ended<T>, E> {
+        let mut signals = Signals::new().map_err(LocalError::io("prepare to be interrupted"))?;
+        let mut cluster = Self::new(founders, nodes, options)?;
+        let outcome = tokio::select! {
+            outcome = play(&mut cluster) => outcome.map(Ended::Done),
+            signal = signals.wait() => Ok(Ended::Interrupted(signal)),
+        };
+        let removed = cluster.remove().await;
+        // When both have failed, the first error is the one that matters.
+        outcome.and_then(|ended| Ok(removed.map(|()| ended)?))
+    }
+
     /// Chooses ports for so many nodes, the founders among them, and makes a directory. No server
     /// runs yet.
-    pub(crate) fn new(
+    fn new(
         founders: usize,
         nodes: usize,
         options: &'static [&'static str],
@@ -146,7 +173,7 @@ impl Cluster {
     }
 
     /// Kills everything and removes all files.
-    pub(crate) async fn remove(mut self) -> Result<(), LocalError> {
+    async fn remove(mut self) -> Result<(), LocalError> {
         for process in self.servers.iter_mut().filter_map(|server| server.process.as_mut()) {
             process.kill().await.map_err(LocalError::io("kill a server"))?;
         }

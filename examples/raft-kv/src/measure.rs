@@ -8,6 +8,7 @@
 mod load;
 
 use std::fmt::Write as _;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -16,8 +17,9 @@ use tokio::time::sleep;
 use crate::cli::MeasureArgs;
 use crate::client::ClientError;
 use crate::info::RaftReport;
-use crate::local::{Address, Cluster, LocalError};
+use crate::local::{Address, Cluster, Ended, LocalError};
 use crate::operate::{OperateError, print};
+use crate::signals::INTERRUPTED;
 use load::{Load, Sample};
 
 /// Snapshots are taken when a phase asks for them, and only then.
@@ -47,12 +49,22 @@ pub(crate) enum MeasureError {
 }
 
 /// Measures, and prints a table.
-pub(crate) async fn run(args: &MeasureArgs) -> Result<(), MeasureError> {
-    let mut cluster = Cluster::new(FOUNDERS, FOUNDERS + 1, OPTIONS)?;
+pub(crate) async fn run(args: &MeasureArgs) -> Result<ExitCode, MeasureError> {
+    let measure = async |cluster: &mut Cluster| measure(args, cluster).await;
+    match Cluster::with(FOUNDERS, FOUNDERS + 1, OPTIONS, measure).await? {
+        Ended::Done(()) => Ok(ExitCode::SUCCESS),
+        Ended::Interrupted(signal) => {
+            print(&format!("Stopped by {signal}.\n"))?;
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    }
+}
+
+async fn measure(args: &MeasureArgs, cluster: &mut Cluster) -> Result<(), MeasureError> {
     cluster.found()?;
     let (leader, _) = cluster.leader().await?;
     let begun = Instant::now();
-    load::fill(&node(&cluster, leader)?.client, args.keys, args.value_bytes).await?;
+    load::fill(&node(cluster, leader)?.client, args.keys, args.value_bytes).await?;
     let took = begun.elapsed();
     print(&format!(
         "Loaded {} keys of {} bytes with values of {} bytes in {took:.1?}.\n\
@@ -66,10 +78,10 @@ pub(crate) async fn run(args: &MeasureArgs) -> Result<(), MeasureError> {
     ))?;
     let mut details = String::new();
     for phase in [Phase::Quiet, Phase::Snapshots, Phase::NewNode] {
-        let load = Load::start(&node(&cluster, leader)?.client, args);
+        let load = Load::start(&node(cluster, leader)?.client, args);
         let begun = Instant::now();
         sleep(LEAD).await;
-        let what = phase.play(&mut cluster, leader).await?;
+        let what = phase.play(cluster, leader).await?;
         sleep(args.phase.saturating_sub(begun.elapsed())).await;
         let (mut samples, errors) = load.stop().await;
         print(&format!("{}{what}\n", row(phase.name(), &samples, errors)))?;
@@ -77,9 +89,7 @@ pub(crate) async fn run(args: &MeasureArgs) -> Result<(), MeasureError> {
         let _ = write!(details, "\n{}: worst ms in each {BUCKET:?}", phase.name());
         details.push_str(&buckets(begun, &samples));
     }
-    print(&format!("{details}\n"))?;
-    cluster.remove().await?;
-    Ok(())
+    Ok(print(&format!("{details}\n"))?)
 }
 
 #[derive(Clone, Copy)]

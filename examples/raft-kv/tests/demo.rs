@@ -23,10 +23,11 @@ struct Demo {
 
 impl Demo {
     /// Starts a demo, and reads what it says up to the moment when its clients write.
-    fn start(duration: &str) -> Self {
+    fn start(words: &[&str]) -> Self {
         let files = TempDir::new().unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_raft-kv"))
-            .args(["demo", "--duration", duration])
+            .arg("demo")
+            .args(words)
             .env("TMPDIR", files.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -88,7 +89,17 @@ impl Drop for Demo {
 
 #[test]
 fn the_demo_loses_nothing_and_leaves_nothing_behind() {
-    let mut demo = Demo::start("3s");
+    play_to_the_end(&["--duration", "3s"]);
+}
+
+/// A log of a few dozen entries has nothing to spare.
+#[test]
+fn a_demo_may_be_very_short() {
+    play_to_the_end(&["--duration", "1s", "--clients", "1"]);
+}
+
+fn play_to_the_end(words: &[&str]) {
+    let mut demo = Demo::start(words);
     let (status, lines) = demo.end();
     let output = lines.join("\n");
     assert!(status.success(), "{status}\n{output}");
@@ -113,7 +124,7 @@ fn the_demo_loses_nothing_and_leaves_nothing_behind() {
 #[test]
 fn an_interrupted_demo_leaves_nothing_behind() {
     for signal in ["INT", "TERM"] {
-        let mut demo = Demo::start("60s");
+        let mut demo = Demo::start(&["--duration", "60s"]);
         demo.signal(signal);
         let (status, lines) = demo.end();
         assert_eq!(status.code(), Some(130), "{lines:?}");
@@ -125,7 +136,29 @@ fn an_interrupted_demo_leaves_nothing_behind() {
 
 #[test]
 fn servers_end_when_the_demo_is_killed() {
-    let demo = Demo::start("60s");
+    let demo = Demo::start(&["--duration", "60s"]);
     demo.signal("KILL");
     demo.wait_until_servers_are_gone();
+}
+
+#[test]
+fn an_interrupted_measurement_leaves_nothing_behind() {
+    let files = TempDir::new().unwrap();
+    let left_files = || fs::read_dir(files.path()).unwrap().count();
+    let mut process = Command::new(env!("CARGO_BIN_EXE_raft-kv"))
+        .arg("measure")
+        .env("TMPDIR", files.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while left_files() == 0 {
+        assert!(started.elapsed() < HANG, "it has not begun");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let sent = Command::new("kill").args(["-s", "INT", &process.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+    assert_eq!(process.wait().unwrap().code(), Some(130));
+    assert_eq!(left_files(), 0);
 }
