@@ -81,6 +81,10 @@ fn raft(status: &NodeStatus) -> String {
     line("snapshot", &raft.snapshot);
     line("base", &raft.base);
     line("last", &raft.last);
+    if let Some(contact) = raft.last_quorum_contact {
+        line("quorum_silent_ms", &status.now.since(contact).as_millis());
+    }
+    line("dropped_malformed", &raft.dropped.malformed);
     if let Some(why) = &status.snapshot_failure {
         line("snapshot_failure", &why.replace(char::is_control, " "));
     }
@@ -152,6 +156,10 @@ pub(crate) struct RaftReport {
     /// The index before the first entry of the log.
     pub(crate) base: u64,
     pub(crate) last: u64,
+    /// How many milliseconds ago a majority last answered. Only a leader knows.
+    pub(crate) quorum_silent_ms: Option<u64>,
+    /// How many messages made no sense; nothing if the server does not tell.
+    pub(crate) dropped_malformed: Option<u64>,
     pub(crate) snapshot_failure: Option<String>,
     /// Names the members, for changes on condition.
     pub(crate) version: String,
@@ -196,6 +204,8 @@ impl RaftReport {
             snapshot: number("snapshot")?,
             base: number("base")?,
             last: number("last")?,
+            quorum_silent_ms: pairs.get("quorum_silent_ms").and_then(|text| text.parse().ok()),
+            dropped_malformed: pairs.get("dropped_malformed").and_then(|text| text.parse().ok()),
             snapshot_failure: pairs.get("snapshot_failure").map(|why| (*why).to_owned()),
             version: word("members_version")?.to_owned(),
             joint: number("members_joint")? > 0,
@@ -235,7 +245,8 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "# Raft\r\nid:2\r\nrole:follower\r\nterm:3\r\nleader:1\r\ncommit:10\r\n\
-         applied:9\r\nsnapshot:5\r\nbase:4\r\nlast:11\r\n\r\n# Members\r\n\
+         applied:9\r\nsnapshot:5\r\nbase:4\r\nlast:11\r\nquorum_silent_ms:7\r\n\
+         dropped_malformed:2\r\n\r\n# Members\r\n\
          members_version:0badcafe\r\nmembers_joint:0\r\nmembers:2\r\n\
          member1:part=voter,address=127.0.0.1:7101,matched=8,silent_ms=3,snapshot_sent=1,\
          snapshot_size=2\r\nmember2:part=learner,address=[::1]:7102\r\n";
@@ -246,6 +257,7 @@ mod tests {
         assert_eq!((report.id, report.term, report.leader), (2, 3, Some(1)));
         assert_eq!((report.commit, report.applied, report.last), (10, 9, 11));
         assert_eq!((report.snapshot, report.base), (5, 4));
+        assert_eq!((report.quorum_silent_ms, report.dropped_malformed), (Some(7), Some(2)));
         assert_eq!((report.version.as_str(), report.joint), ("0badcafe", false));
         assert!(!report.leads());
         let voter = MemberReport {

@@ -133,6 +133,12 @@ fn describe(report: &RaftReport) -> String {
     line("snapshot", &report.snapshot);
     line("base", &report.base);
     line("last", &report.last);
+    if let Some(silent) = report.quorum_silent_ms {
+        line("quorum", &format!("answered {silent} ms ago"));
+    }
+    if let Some(malformed) = report.dropped_malformed {
+        line("malformed", &format!("{malformed} messages"));
+    }
     if let Some(why) = &report.snapshot_failure {
         line("trouble", &format!("the last snapshot could not be written: {why}"));
     }
