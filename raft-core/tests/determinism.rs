@@ -49,6 +49,7 @@ fn the_same_inputs_give_the_same_outputs_and_the_same_state() {
     }
 }
 
+/// R114.
 #[test]
 fn another_seed_gives_other_timeouts() {
     let deadlines: std::collections::BTreeSet<_> =

@@ -292,6 +292,7 @@ fn nothing_is_applied_before_it_is_on_the_nodes_own_disk() {
     assert_eq!(cluster.applied(3), "x");
 }
 
+/// R095.
 #[test]
 fn all_nodes_may_crash_at_once_and_lose_nothing_that_was_answered() {
     let mut cluster = Cluster::new(3);

@@ -144,24 +144,32 @@ fn a_candidate_refuses_entries_of_an_older_term() {
     assert_eq!(node.role(1), RoleKind::Candidate);
 }
 
-/// R015: a hopeless candidate of ever higher terms does not keep the node with the newest log from
-/// winning.
+/// R015, C27: a hopeless candidate of ever higher terms does not keep the node with the newest log
+/// from winning.
 #[test]
 fn a_node_that_refuses_hopeless_candidates_gets_its_own_turn() {
     let mut node = Lone::of(3);
     node.hears(3, 1, append(at(0, 0), &[(1, "x")], 0));
     node.tick(ELECTION);
-    let mut said = Vec::new();
-    for n in 0..10 {
-        said.extend(node.hears(2, 2 + n, vote(at(0, 0))));
+    for of_term in 2..12 {
+        let mut said = node.hears(2, of_term, vote(at(0, 0)));
+        assert_eq!(said[0], message(1, 2, of_term, vote_reply(false)));
         node.tick(HEARTBEAT);
         said.extend(node.sent());
+        if said.iter().any(is_pre_vote) {
+            break;
+        }
     }
     // Twice the election timeout is the longest patience, and no refusal has renewed it.
-    assert!(said.iter().any(is_pre_vote), "{said:?}");
+    assert_eq!(node.role(1), RoleKind::PreCandidate);
+    let of_term = node.term(1);
+    node.hears(3, of_term, pre_vote_reply(true));
+    node.hears(3, of_term + 1, vote_reply(true));
+    assert_eq!((node.leads(1), node.term(1)), (true, of_term + 1));
 }
 
-/// R017: a clock that runs out while the vote is on its way to the disk begins no second campaign.
+/// R017, C31: a clock that runs out while the vote is on its way to the disk begins no second
+/// campaign.
 #[test]
 fn a_slow_disk_makes_a_lone_voter_neither_campaign_twice_nor_wait_for_ever() {
     let mut cluster = Cluster::new(1);
@@ -283,7 +291,7 @@ fn a_node_at_the_end_of_all_terms_follows_but_never_campaigns() {
     assert_eq!(accepted_of(&reply[0]), Some((1, 1)));
 }
 
-/// R009: a refusal with a newer term moves the term and nothing else.
+/// R009, C32: a refusal with a newer term moves the term and nothing else.
 #[test]
 fn a_refusal_of_a_newer_term_is_not_taken_for_a_vote() {
     let mut node = Lone::with(3, |config| config.pre_vote(false));

@@ -252,7 +252,7 @@ fn the_configuration_of_the_snapshot_is_in_force() {
     }
 }
 
-/// R049: the snapshot is durable, the write that makes room for it is lost.
+/// R049, C8: the snapshot is durable, the write that makes room for it is lost.
 #[test]
 fn a_crash_between_the_snapshot_and_the_write_of_the_log_loses_nothing() {
     let logs: [&[(u64, &str)]; 3] =
@@ -367,7 +367,7 @@ fn entries_that_were_being_applied_when_the_snapshot_came_count_for_nothing() {
     assert_eq!((node.status(1).applied, node.applied(1)), (index(4), "a b c".into()));
 }
 
-/// C72: a new term and its leader's entries come while chunks are being written.
+/// C4, C72: a new term and its leader's entries come while chunks are being written.
 #[test]
 fn a_new_leader_goes_on_with_appends_or_with_the_same_snapshot() {
     let mut node = follower();
@@ -385,6 +385,20 @@ fn a_new_leader_goes_on_with_appends_or_with_the_same_snapshot() {
     node.release_snapshots(1);
     assert_eq!(acks(&node.sent()), [(4, 4)]);
     assert_eq!((node.applied(1), node.host(1).snapshots_begun), ("a b c".into(), 1));
+}
+
+/// C4: a write that began in one term and is done in another is as good.
+#[test]
+fn a_snapshot_whose_last_piece_is_written_after_a_vote_in_a_newer_term_is_installed() {
+    let mut node = follower();
+    node.hold_snapshots(1);
+    node.hears(2, 2, all_of(&sent_by(2, &FOUR), 1));
+    assert_eq!(node.hears(2, 4, vote(at(9, 3))), [message(1, 2, 4, vote_reply(true))]);
+    node.snapshot_job(1);
+    assert_eq!((node.applied(1), node.commit(1), node.term(1)), ("a b c".into(), 4, 4));
+    node.release_snapshots(1);
+    node.restart(1);
+    assert_eq!((node.commit(1), node.term(1)), (4, 4), "it is there after a restart");
 }
 
 /// The number in an answer says which message of *this* leader has arrived. One that an earlier

@@ -350,7 +350,7 @@ fn a_new_voter_has_caught_up_when_one_of_ten_rounds_is_quick() {
     }
 }
 
-/// R076, R142: a snapshot alone may be all that a learner needs.
+/// R142: a new voter catches up from a snapshot like any other node.
 #[test]
 fn a_blank_node_that_needs_a_snapshot_becomes_a_voter() {
     let settings = |config: raft_core::Config| config.compaction_margin(0);
@@ -368,6 +368,28 @@ fn a_blank_node_that_needs_a_snapshot_becomes_a_voter() {
     cluster.run(HEARTBEAT);
     assert!(is_committed(&cluster, change));
     assert_eq!((cluster.members(4), cluster.host(4).snapshots_begun), ("{1 2 3 4}".into(), 1));
+    cluster.settle();
+}
+
+/// R076: a snapshot alone may be all that a learner needs: not even its own configuration follows.
+#[test]
+fn a_learner_that_lacks_nothing_behind_a_snapshot_becomes_a_voter() {
+    let settings = |config: raft_core::Config| config.compaction_margin(0);
+    let mut cluster = Cluster::with(3, settings);
+    cluster.join(4, settings);
+    cluster.isolate(4);
+    cluster.elect(1);
+    cluster.propose_all(1, &["x"; 20]);
+    let change = cluster.change(1, &members("{1 2 3 4}"));
+    cluster.run(HEARTBEAT);
+    cluster.take_snapshot(1);
+    assert_eq!((cluster.log(1), cluster.members(1)), (String::new(), "{1 2 3 + 4}".into()));
+    assert_eq!(cluster.outcome(change), None, "it waits for the learner");
+    cluster.heal();
+    cluster.run(2 * HEARTBEAT);
+    assert_eq!(cluster.host(4).snapshots_begun, 1);
+    assert_eq!(cluster.log(1), "1:{1 2 3 4 | 1 2 3} 1:{1 2 3 4}", "nothing else came after it");
+    assert!(is_committed(&cluster, change));
     cluster.settle();
 }
 

@@ -61,7 +61,7 @@ fn a_leader_that_is_cut_off_answers_no_read() {
     cluster.settle();
 }
 
-/// R081, C77: before its first commit a leader does not know what is committed.
+/// R081, R082, C77: before its first commit a leader does not know what is committed.
 #[test]
 fn a_new_leader_answers_reads_only_after_its_first_commit() {
     let mut cluster = Cluster::new(3);
@@ -378,7 +378,8 @@ fn a_question_to_a_node_that_does_not_lead_is_counted_and_dropped() {
     assert_eq!(node.status(1).dropped.not_leader, 1);
 }
 
-/// The history of stale reads in one script: every read sees all that was written before it.
+/// R082: the history of stale reads in one script. Every read sees all that was written before
+/// it.
 #[test]
 fn no_read_misses_a_write_that_was_complete_before_it_began() {
     let mut cluster = Cluster::new(5);

@@ -135,7 +135,7 @@ fn a_learner_that_returns_has_not_campaigned() {
     cluster.settle();
 }
 
-/// R070, C59: it leads until its removal is committed, by the others alone.
+/// R070, C56, C59: it leads until its removal is committed, by the others alone.
 #[test]
 fn a_leader_that_leaves_does_not_count_itself() {
     for target in ["{2 3}", "{2 3 + 1}"] {

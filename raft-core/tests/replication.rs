@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use raft_core::{Body, Event, Message};
+use raft_core::{Body, ControlResult, Event, Message, SnapshotReply};
 
 /// How many entries a message carries.
 fn count(message: &Message) -> usize {
@@ -367,8 +367,10 @@ fn a_heartbeat_to_a_probed_peer_names_the_place_that_is_probed() {
     node.sent();
     node.tick(HEARTBEAT);
     let sent = node.sent();
-    let to_2 = sent.iter().filter(|message| message.to == id(2)).filter_map(append_of);
-    for heartbeat in to_2 {
+    let to_2 = sent.iter().filter(|message| message.to == id(2));
+    let heartbeats: Vec<_> = to_2.filter_map(append_of).collect();
+    assert_eq!(heartbeats.len(), 1);
+    for heartbeat in heartbeats {
         assert_eq!(heartbeat.prev, at(1, 1));
         assert!(heartbeat.entries.is_empty());
         assert_eq!(heartbeat.commit, index(1), "not the leader's 4");
@@ -480,6 +482,15 @@ fn every_answer_of_a_newer_term_ends_a_leadership() {
         pre_vote_reply(false),
         Body::ProposeReply { batch: batch(1, 1), result: Err(raft_core::Refusal::Overloaded) },
         Body::ReadIndexReply { sequence: 1, index: index(1) },
+        Body::SnapshotReply(SnapshotReply {
+            sequence: 1,
+            position: at(1, 1),
+            checksum: 0,
+            received: 0,
+            written: 0,
+            gap: false,
+        }),
+        Body::ControlReply { batch: batch(1, 1), result: ControlResult::Committed(at(1, 1)) },
     ] {
         let mut node = Lone::of(3);
         node.lead();

@@ -315,6 +315,7 @@ fn an_append_of_the_old_leader_does_not_stop_the_candidate() {
     cluster.transfer(1, Some(2));
     cluster.tick(HEARTBEAT);
     let late = cluster.lose(|message| is_append(message) && message.to == id(2));
+    assert_eq!((late.len(), late[0].term), (1, term(cluster.term(1))));
     cluster.deliver(is_timeout_now);
     late.into_iter().for_each(|message| cluster.receive(message));
     assert_eq!(cluster.role(2), RoleKind::Candidate);
