@@ -60,6 +60,7 @@ fn survivors(files: &[Vec<u8>], states: &[Model], what: &str) -> usize {
     disk::survivors(with_files(files).path(), states, what)
 }
 
+/// R096, C94: the batch cuts a suffix off and writes another.
 #[test]
 fn a_batch_cut_at_any_byte_leaves_the_old_state_or_whole_writes_of_the_new() {
     let (before, batch) = small_history();
@@ -118,6 +119,7 @@ proptest! {
     }
 }
 
+/// R094, R138, C94: damage in the middle is never taken for the end.
 #[test]
 fn a_flipped_byte_is_reported_with_its_file_or_changes_nothing() {
     let before: Vec<Write> =
@@ -147,6 +149,7 @@ fn a_flipped_byte_is_reported_with_its_file_or_changes_nothing() {
     }
 }
 
+/// R094.
 #[test]
 fn damage_in_the_newest_acknowledged_batch_is_not_taken_for_a_torn_write() {
     let (before, batch) = small_history();
@@ -290,6 +293,7 @@ fn a_log_is_open_only_once() {
     open(dir.path()).unwrap();
 }
 
+/// R089, R090, R137: the next segment can't be made, as on a disk without space.
 #[test]
 fn a_failed_roll_over_poisons_the_log_and_loses_nothing_acknowledged() {
     let dir = tempfile::tempdir().unwrap();

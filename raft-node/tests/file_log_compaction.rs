@@ -155,7 +155,7 @@ fn no_removed_file_stays_open() {
     assert!(removed.is_empty(), "{removed:?}");
 }
 
-/// R137: the power may go at each step of the removal; what is acknowledged stays.
+/// The power may go at each step of the removal; what is acknowledged stays.
 #[test]
 fn a_crash_at_any_step_of_the_removal_loses_nothing_and_the_removal_is_finished() {
     let mut before = vec![vote(3, 7)];
@@ -174,7 +174,7 @@ fn a_crash_at_any_step_of_the_removal_loses_nothing_and_the_removal_is_finished(
     }
 }
 
-/// R096, R138.
+/// R096.
 #[test]
 fn a_compaction_cut_at_any_byte_leaves_the_old_log_or_the_new() {
     let mut before = vec![vote(3, 7)];

@@ -63,7 +63,7 @@ fn metadata_of_another_version_is_an_error_that_says_so() {
     assert!(matches!(error, StoreError::Version { found: 9, expected: 1, .. }), "{error}");
 }
 
-/// R136: the power may go at each step of a replacement.
+/// R093, R136: the power may go at each step of a replacement.
 #[test]
 fn a_replacement_that_a_crash_interrupted_leaves_the_old_metadata() {
     let dir = closed_log();

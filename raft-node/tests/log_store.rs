@@ -121,6 +121,7 @@ fn a_range_beyond_the_log_gives_no_entries<P: Place>() {
     }
 }
 
+/// C75: nothing is written behind a gap.
 fn a_write_that_does_not_continue_the_log_is_refused<P: Place>() {
     let first = entries(vec![entry(1, 2, b"a")]);
     for wrong in [
@@ -163,7 +164,7 @@ fn a_log_compacted_entirely_goes_on_at_the_right_index_and_term<P: Place>() {
     assert_eq!(model.entries, [entry(11, 2, b"next")]);
 }
 
-/// A snapshot from the leader takes the place of a log that does not reach it, or that holds
+/// C75: a snapshot from the leader takes the place of a log that does not reach it, or that holds
 /// something else there, even of a later term.
 fn a_log_that_does_not_reach_a_snapshot_is_empty_and_goes_on_behind_it<P: Place>() {
     for (after, in_term) in [(5, 9), (5, 2), (6, 9), (5000, 2)] {

@@ -188,7 +188,7 @@ fn a_snapshot_of_another_version_is_an_error_that_says_so() {
     assert!(matches!(error, StoreError::Version { found: 7, expected: 1, .. }), "{error}");
 }
 
-/// R136: before the renaming there is no snapshot, after it there is a whole one.
+/// R093, R136: before the renaming there is no snapshot, after it there is a whole one.
 #[test]
 fn whatever_a_crash_leaves_of_an_unfinished_snapshot_is_removed() {
     let (dir, snapshot, file) = stored();

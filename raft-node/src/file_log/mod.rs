@@ -273,15 +273,24 @@ mod tests {
         assert_eq!(segment::list(dir.path()).unwrap(), before);
     }
 
+    /// R090.
     #[test]
     fn a_failed_write_poisons_the_log() {
         let read_only = tempfile::NamedTempFile::new().unwrap();
         fails_for_good(File::open(read_only.path()).unwrap());
     }
 
+    /// R092.
     #[test]
     fn a_failed_sync_poisons_the_log_although_the_next_would_succeed() {
         // A device takes writes but has no disk to sync.
         fails_for_good(OpenOptions::new().write(true).open("/dev/null").unwrap());
+    }
+
+    /// R137.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_poisons_the_log_and_costs_nothing_acknowledged() {
+        fails_for_good(OpenOptions::new().write(true).open("/dev/full").unwrap());
     }
 }

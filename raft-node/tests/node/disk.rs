@@ -95,6 +95,7 @@ fn what_was_acknowledged_is_applied_again_after_a_restart() {
     host.stop().join();
 }
 
+/// C31: nor does the candidate count it before.
 #[test]
 fn a_vote_is_on_the_disk_before_anybody_hears_of_it() {
     let disk = Disk::default();

@@ -3,11 +3,72 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use raft_node::core::ConfigError;
+use raft_node::core::{
+    Body, ConfigError, Entries, Entry, LogIndex, LogPosition, Message, Payload, Term,
+};
 use raft_node::{LogStore, MemoryLog, NodeError, RequestError, StoreError};
 
-use crate::host::{Disk, ELECTION, Host, ME, Machine, Trouble, answer, is_open, settings};
+use crate::host::{
+    Disk, ELECTION, Host, ME, Machine, PEER, Trouble, answer, append, is_open, settings,
+};
 
+fn term(number: u64) -> Term {
+    Term::new(number).unwrap()
+}
+
+/// Takes the words of the disk that fails, and what was sent before the node stopped.
+fn stops_for_its_disk(mut host: Host) -> Vec<Message> {
+    let why = host.turn_until_stopped().unwrap_err();
+    assert!(matches!(&why, NodeError::Store(StoreError::Other(text)) if text == "no such luck"));
+    host.node.close().join();
+    host.sent.try_iter().collect()
+}
+
+/// R007: a follower whose vote does not get to the disk gives none, and its term is nobody's
+/// business.
+#[test]
+fn a_failed_write_of_a_vote_stops_the_node_before_anybody_hears_of_it() {
+    let disk = Disk::default();
+    let host = Host::start(settings(3), &disk, &Machine::default());
+    *disk.trouble.lock().unwrap() = Some(Trouble::Fails);
+    let body = Body::Vote { last: LogPosition::default(), transfer: false };
+    host.client.deliver(Message { from: PEER, to: ME, term: term(5), body });
+    assert_eq!(stops_for_its_disk(host), []);
+}
+
+/// R007: the same for the vote of a candidate for itself.
+#[test]
+fn a_failed_write_of_a_candidates_own_vote_stops_it_before_it_asks_for_others() {
+    let disk = Disk::default();
+    let mut host = Host::start(settings(3), &disk, &Machine::default());
+    host.now = host.now.plus(2 * ELECTION);
+    let mut asked = Vec::new();
+    host.turn_until(|host| {
+        asked.extend(host.sent.try_iter());
+        !asked.is_empty()
+    });
+    assert!(asked.iter().all(|message| matches!(message.body, Body::PreVote { .. })), "{asked:?}");
+    *disk.trouble.lock().unwrap() = Some(Trouble::Fails);
+    host.peer_answers(asked);
+    assert_eq!(stops_for_its_disk(host), []);
+}
+
+/// R091: a follower whose log does not get to the disk acknowledges nothing, and does not go on in
+/// silence.
+#[test]
+fn a_follower_whose_log_store_fails_stops_and_acknowledges_nothing() {
+    let disk = Disk::default();
+    let mut host = Host::start(settings(3), &disk, &Machine::default());
+    host.client.deliver(append(1, 1, Entries::empty()));
+    host.turn_until(|host| host.sent.try_iter().next().is_some());
+    *disk.trouble.lock().unwrap() = Some(Trouble::Fails);
+    let index = LogIndex::new(1).unwrap();
+    let entry = Entry { term: term(1), index, payload: Payload::Noop };
+    host.client.deliver(append(1, 2, Entries::new(vec![entry]).unwrap()));
+    assert_eq!(stops_for_its_disk(host), []);
+}
+
+/// C9, R089: after a failed write nobody knows what is on the disk.
 #[test]
 fn a_failed_write_stops_the_node_and_no_command_is_reported_as_applied() {
     let disk = Disk::default();
@@ -25,6 +86,7 @@ fn a_failed_write_stops_the_node_and_no_command_is_reported_as_applied() {
     assert_eq!(answer(&late), Err(RequestError::Stopped));
 }
 
+/// R091.
 #[test]
 fn a_store_that_panics_stops_the_node_although_nothing_else_happens() {
     let disk = Disk::default();
@@ -37,6 +99,7 @@ fn a_store_that_panics_stops_the_node_although_nothing_else_happens() {
     assert_eq!(answer(&proposal), Err(RequestError::Unknown));
 }
 
+/// C9.
 #[test]
 fn a_failed_load_stops_the_node() {
     let (disk, machine) = (Disk::default(), Machine::default());

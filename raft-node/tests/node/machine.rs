@@ -29,6 +29,7 @@ fn a_slow_state_machine_delays_no_heartbeat() {
     assert_eq!(answer(&slow).unwrap(), "slow");
 }
 
+/// R098.
 #[test]
 fn a_state_machine_that_keeps_its_state_is_given_every_command_once() {
     let disk = Disk::default();

@@ -30,6 +30,7 @@ fn the_outcome_of_a_proposal_in_the_log_is_unknown_and_a_read_is_only_unanswered
     assert_eq!(answer(&read), Err(RequestError::Stopped));
 }
 
+/// R123.
 #[test]
 fn a_node_that_is_only_dropped_answers_everybody_too() {
     let mut host = Host::leader_of_three(&Disk::default(), &Machine::default());

@@ -221,7 +221,24 @@ fn an_error_that_the_state_swallows_is_a_failed_snapshot() {
     assert_eq!(host.status().snapshot, LogIndex::ZERO);
 }
 
-/// A snapshot that has begun may not have what a request after it must find in it.
+/// R055: what is applied while a snapshot is written counts for the next one.
+#[test]
+fn a_snapshot_that_became_due_during_another_follows_without_another_command() {
+    let policy = SnapshotPolicy::NEVER.entries(5);
+    let disk = Disk::default();
+    let mut host = Host::alone(with_policy(1, policy), &disk, &Machine::default());
+    disk.snapshots.gate.shut();
+    // The leader's first entry counts too.
+    propose(&mut host, 4);
+    host.turn_until(|_| disk.snapshots.gate.has_visitor());
+    propose(&mut host, 10);
+    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+    disk.snapshots.gate.open();
+    host.turn_until(|host| host.status().snapshot.get() == 15);
+    assert_eq!(host.status().base.get(), 15, "the log is short again");
+}
+
+/// R055, C74: a snapshot that has begun may not have what a request after it must find in it.
 #[test]
 fn a_request_during_a_snapshot_is_answered_by_the_next_one() {
     let disk = Disk::default();
@@ -442,6 +459,7 @@ fn a_snapshot_of_the_leader_takes_the_place_of_the_state() {
     assert_eq!(host.status().snapshot.get(), 7, "it is there after a restart");
 }
 
+/// R091.
 #[test]
 fn a_snapshot_that_can_not_be_taken_in_stops_the_node() {
     let disk = Disk::default();
