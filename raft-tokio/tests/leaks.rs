@@ -100,14 +100,36 @@ async fn live(round: u32) {
     }
 }
 
+/// One life of a node without sockets and files. It is stopped while it waits for its companion, or
+/// with requests under way.
+async fn live_in_memory(round: u32) {
+    let settings = Settings::new(NodeId::new(1)).election_timeout(Duration::from_millis(60));
+    let settings = settings.peer(NodeId::new(1), "").peer(NodeId::new(2), "");
+    let node = Node::start_on_network(&settings, Storage::in_memory(), Echo, drop).unwrap();
+    if round.is_multiple_of(2) {
+        drop(time::timeout(Duration::ZERO, node.handle().propose("a")).await);
+        drop(time::timeout(Duration::ZERO, node.handle().snapshot()).await);
+    }
+    match round % 3 {
+        // Dropped without a wait.
+        0 => {}
+        1 => time::timeout(PATIENCE, node.kill()).await.unwrap().unwrap(),
+        _ => time::timeout(PATIENCE, node.shutdown()).await.unwrap().unwrap(),
+    }
+}
+
 /// R128: tasks and threads that survive a stop.
 #[test]
-fn fifty_starts_and_stops_leave_no_thread_task_or_file_behind() {
+fn a_thousand_starts_and_stops_leave_no_thread_task_or_file_behind() {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let files = open_files();
         for round in 0..50 {
             live(round).await;
+            nothing_is_left_but(files).await;
+        }
+        for round in 0..1000 {
+            live_in_memory(round).await;
             nothing_is_left_but(files).await;
         }
     });

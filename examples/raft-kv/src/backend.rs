@@ -212,6 +212,7 @@ mod tests {
         }
     }
 
+    /// R123.
     #[tokio::test(start_paused = true)]
     async fn a_request_without_any_answer_ends_in_time() {
         let silence = || insist_in_silence(Kind::Write);

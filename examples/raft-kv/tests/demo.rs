@@ -87,6 +87,7 @@ impl Drop for Demo {
     }
 }
 
+/// R100.
 #[test]
 fn the_demo_loses_nothing_and_leaves_nothing_behind() {
     play_to_the_end(&["--duration", "3s"]);

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -52,11 +52,12 @@ impl Slowness {
     }
 }
 
-/// A log in memory on a disk that may be slow.
+/// A log in memory on a disk that may be slow, or take nothing any more.
 #[derive(Clone, Default)]
 pub(crate) struct Disk {
     pub(crate) log: MemoryLog,
     pub(crate) slowness: Slowness,
+    pub(crate) broken: Arc<AtomicBool>,
 }
 
 impl LogStore for Disk {
@@ -66,6 +67,9 @@ impl LogStore for Disk {
 
     fn append(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         self.slowness.suffer();
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(StoreError::Other("the disk is broken".into()));
+        }
         self.log.append(writes)
     }
 

@@ -78,8 +78,8 @@ async fn a_thousand_readers_get_answers_all_the_time() {
     clients.stop().await;
 }
 
-/// R140: a follower that is gone, one that accepts and says nothing, and one that says hello and
-/// then reads nothing.
+/// R116, R140: a follower that is gone, one that accepts and says nothing, and one that says hello
+/// and then reads nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_follower_does_not_stop_the_others() {
     let mut places = cluster(3, ELECTION).await;
@@ -102,6 +102,29 @@ async fn a_stopped_follower_does_not_stop_the_others() {
     in_agreement(&places).await;
     let count = read(&places[leader].handle()).await;
     assert_eq!(read(&places[stopped].handle()).await, count);
+}
+
+/// R116: nobody's answer waits for a peer that hangs. The leader waits for it in every message and
+/// every dial, and its patience is longer than all the proposals together may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_proposal_after_the_other_is_answered_while_a_peer_hangs() {
+    let mut places = cluster(3, ELECTION).await;
+    let leader = leader(&places).await;
+    let hung = follower(&places, leader);
+    places[hung].stop().await;
+    let reign_before = places[leader].status().await.term;
+    for greets in [false, true] {
+        let mute = Mute::start(&places[hung], greets).await;
+        mute.has_visitor().await;
+        let begin = Instant::now();
+        for _ in 0..200 {
+            propose(&places[leader].handle()).await;
+        }
+        // Half a heartbeat interval for each.
+        assert!(begin.elapsed() < 200 * ELECTION / 20, "{:?} for 200", begin.elapsed());
+        mute.stop().await;
+    }
+    assert_eq!(places[leader].status().await.term, reign_before);
 }
 
 /// R124: proposals that never stop coming keep neither peers nor timers waiting. Each node has one

@@ -86,7 +86,7 @@ async fn a_node_that_was_removed_is_told_so_and_disturbs_nobody() {
     propose(&places[0].handle()).await;
 }
 
-/// R072: it has forgotten what it promised, so it must not vote.
+/// R031, R072: it has forgotten what it promised, so it must not vote.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_comes_back_without_its_disk_is_refused_with_the_reason() {
     let mut places = cluster(3, ELECTION).await;

@@ -1,7 +1,7 @@
 //! Peers that are not what they should be: they are cut off, and nobody else notices.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant as RealInstant};
 
 use bytes::Bytes;
 use raft_node::core::{Body, Instant, Message, NodeId, Term};
@@ -11,6 +11,7 @@ use raft_node::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::{self, JoinHandle};
 
 use crate::cluster::{Counter, Place, cluster, eventually, in_time, places, propose, read, reign};
@@ -19,7 +20,10 @@ const ELECTION: Duration = Duration::from_secs(1);
 
 /// Listens at a node's address, accepts connections, and reads nothing that comes after the
 /// hello.
-pub(crate) struct Mute(JoinHandle<()>);
+pub(crate) struct Mute {
+    task: JoinHandle<()>,
+    visited: Arc<Notify>,
+}
 
 impl Mute {
     /// Takes the place of a node that is down. Answers the hello if it `greets`, and otherwise not
@@ -27,7 +31,9 @@ impl Mute {
     pub(crate) async fn start(place: &Place, greets: bool) -> Self {
         let listener = TcpListener::bind(&place.address).await.unwrap();
         let welcome = welcome(place, NodeId::new(99));
-        Self(task::spawn(async move {
+        let visited = Arc::new(Notify::new());
+        let visits = visited.clone();
+        let task = task::spawn(async move {
             let mut kept = Vec::new();
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -35,13 +41,20 @@ impl Mute {
                     stream.write_all(&welcome).await.unwrap();
                 }
                 kept.push(stream);
+                visits.notify_one();
             }
-        }))
+        });
+        Self { task, visited }
+    }
+
+    /// Waits until somebody has connected.
+    pub(crate) async fn has_visitor(&self) {
+        in_time("a connection", self.visited.notified()).await;
     }
 
     pub(crate) async fn stop(self) {
-        self.0.abort();
-        assert!(self.0.await.unwrap_err().is_cancelled(), "a mute peer failed");
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled(), "a mute peer failed");
     }
 }
 
@@ -195,4 +208,32 @@ async fn a_new_connection_of_a_peer_takes_the_place_of_the_old_one() {
     let message = Message { term, ..heartbeat_answer(2) };
     new.write_all(&framed(&message)).await.unwrap();
     eventually("the message is heard", || async { places[0].status().await.term == term }).await;
+}
+
+/// Waits for so many connections, and says `words` on each before it is closed.
+async fn dials(listener: &TcpListener, count: usize, words: &[u8]) -> Duration {
+    let begin = RealInstant::now();
+    for _ in 0..count {
+        let (mut stream, _) = in_time("a connection", listener.accept()).await.unwrap();
+        stream.write_all(words).await.unwrap();
+        stream.shutdown().await.unwrap();
+        closed(stream).await;
+    }
+    begin.elapsed()
+}
+
+/// R116: a peer that was away for long and came back is dialled without delay when the connection
+/// is lost again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_resets_the_patience_between_dials() {
+    let mut places = places(2, ELECTION);
+    let welcome = welcome(&places[1], NodeId::new(99));
+    let listener = TcpListener::bind(&places[1].address).await.unwrap();
+    places[0].start().await;
+    // Each wait is twice as long as the one before, up to the longest.
+    dials(&listener, 7, b"").await;
+    let before = dials(&listener, 2, b"").await;
+    dials(&listener, 1, &welcome).await;
+    let after = dials(&listener, 4, b"").await;
+    assert!(after < before, "four dials after a connection took {after:?}, two before {before:?}");
 }

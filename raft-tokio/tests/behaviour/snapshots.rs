@@ -43,6 +43,7 @@ async fn a_node_goes_on_from_its_snapshot_after_a_restart() {
     }
 }
 
+/// R055.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logs_do_not_grow_for_ever_under_a_policy() {
     let policy = SnapshotPolicy::NEVER.entries(50);

@@ -1,15 +1,19 @@
 //! How a node ends, and what becomes of those who wait for it.
 
 use std::net::TcpListener;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use raft_node::Storage;
+use raft_node::core::{NodeId, PeerStatus};
+use raft_node::{Storage, StoreError};
 use raft_tokio::{Node, NodeError, RequestError};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::cluster::{Counter, Place, cluster, eventually, in_time, leader, places, propose, read};
-
+use crate::cluster::{
+    Counter, Place, cluster, eventually, follower, in_agreement, in_time, leader, places, propose,
+    read,
+};
 use crate::load::Clients;
 
 const ELECTION: Duration = Duration::from_secs(1);
@@ -96,6 +100,49 @@ async fn a_node_that_has_been_waited_for_can_still_be_stopped() {
     }
 }
 
+/// R091: a follower whose disk fails does not stay in silence: it stops and says why, and the
+/// leader sees that it does not get on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_disk_fails_stops_and_its_leader_sees_it() {
+    let mut places = cluster(3, ELECTION).await;
+    let leader = leader(&places).await;
+    let broken = follower(&places, leader);
+    propose(&places[leader].handle()).await;
+    in_agreement(&places).await;
+    let id = places[broken].settings.id();
+    let before = view_of(&places[leader], id).await;
+    places[broken].disk.broken.store(true, Ordering::Relaxed);
+    for _ in 0..10 {
+        propose(&places[leader].handle()).await;
+    }
+    let mut node = places[broken].node.take().unwrap();
+    let why = in_time("the end", node.stopped()).await;
+    let said = |text: &str| text == "the disk is broken";
+    assert!(
+        matches!(&why, Err(NodeError::Store(StoreError::Other(text))) if said(text)),
+        "{why:?}"
+    );
+
+    // From now on its leader hears nothing of it.
+    let heard = view_of(&places[leader], id).await.heard;
+    for _ in 0..10 {
+        propose(&places[leader].handle()).await;
+    }
+    let after = view_of(&places[leader], id).await;
+    assert_eq!((after.matched, after.heard), (before.matched, heard));
+    let status = places[leader].status().await;
+    assert!(status.last.since(after.matched) >= 20, "{status:?}");
+    places[broken].disk.broken.store(false, Ordering::Relaxed);
+    places[broken].start().await;
+    in_agreement(&places).await;
+}
+
+/// What a leader knows of a follower.
+async fn view_of(leader: &Place, follower: NodeId) -> PeerStatus {
+    let peers = leader.status().await.peers;
+    peers.into_iter().find(|peer| peer.id == follower).unwrap()
+}
+
 /// Giving up the waiting gives up nothing else.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn futures_that_are_dropped_do_no_harm() {
@@ -166,5 +213,5 @@ async fn a_leader_that_is_shut_down_under_load_hands_over() {
     );
     clients.stop().await;
     places[second].start().await;
-    crate::cluster::in_agreement(&places).await;
+    in_agreement(&places).await;
 }

@@ -101,8 +101,8 @@ fn a_node_that_slept_through_a_compaction_gets_a_snapshot() {
     assert_eq!(insist(&servers.at(sleeper), "DBSIZE"), ":201");
 }
 
-/// R136: whatever of a snapshot is on the disk when the process dies, it is used as a whole or not
-/// at all.
+/// R100, R136: whatever of a snapshot is on the disk when the process dies, it is used as a whole
+/// or not at all.
 #[test]
 fn a_node_killed_while_it_writes_snapshots_loses_nothing() {
     const ROUNDS: u64 = 6;
