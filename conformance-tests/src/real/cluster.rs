@@ -115,8 +115,8 @@ impl<B: Bootstrap> RealCluster<B> {
             .election_timeout(ELECTION_TIMEOUT)
             .snapshots(policy)
             .configure(move |config| {
-                let config = if leases { config.read_leases(MAX_DRIFT) } else { config };
-                if snapshot_every.is_some() { config.compaction_margin(0) } else { config }
+                let config = config.compaction_margin(0);
+                if leases { config.read_leases(MAX_DRIFT) } else { config }
             });
         let settings = self.dial_through_proxies(node, settings);
         if node >= founders {

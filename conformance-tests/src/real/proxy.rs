@@ -102,3 +102,77 @@ fn pump(mut from: TcpStream, mut to: TcpStream) {
     {}
     let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Says everything back that is said to it, on any number of connections.
+    fn echo() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let back = stream.try_clone().unwrap();
+                thread::spawn(move || pump(stream, back));
+            }
+        });
+        address
+    }
+
+    fn connect(proxy: &Proxy) -> TcpStream {
+        let stream = TcpStream::connect(proxy.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    }
+
+    fn is_answered(stream: &mut TcpStream) -> bool {
+        let mut answer = [0; 5];
+        stream.write_all(b"hello").is_ok()
+            && stream.read_exact(&mut answer).is_ok()
+            && answer == *b"hello"
+    }
+
+    /// Waits for the end of the connection, which may be a reset.
+    fn is_over(stream: &mut TcpStream) -> bool {
+        match stream.read(&mut [0; 5]) {
+            Ok(count) => count == 0,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_up_passes_bytes_both_ways() {
+        let proxy = Proxy::start(echo()).unwrap();
+        proxy.set_up(true);
+        let (mut one, mut two) = (connect(&proxy), connect(&proxy));
+        assert!(is_answered(&mut one) && is_answered(&mut two) && is_answered(&mut one));
+    }
+
+    #[test]
+    fn a_cut_ends_connections_and_lets_none_through_until_it_is_over() {
+        let proxy = Proxy::start(echo()).unwrap();
+        assert!(is_over(&mut connect(&proxy)), "a new link is down");
+        proxy.set_up(true);
+        let mut old = connect(&proxy);
+        assert!(is_answered(&mut old));
+        proxy.set_up(false);
+        assert!(is_over(&mut old));
+        assert!(is_over(&mut connect(&proxy)));
+        proxy.set_up(true);
+        assert!(is_answered(&mut connect(&proxy)));
+        assert!(!is_answered(&mut old), "what was cut stays cut");
+    }
+
+    #[test]
+    fn a_link_to_nobody_is_like_a_cut() {
+        let proxy = {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            Proxy::start(listener.local_addr().unwrap().to_string()).unwrap()
+        };
+        proxy.set_up(true);
+        assert!(is_over(&mut connect(&proxy)));
+    }
+}
