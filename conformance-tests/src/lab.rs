@@ -1,13 +1,18 @@
 //! The harness of the lab tests: what they check again and again, on any cluster.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
 use raft_node::core::{RoleKind, Term};
-use raft_node::session;
+use raft_node::{RequestError, session};
 
 use crate::cluster::{CallId, Cluster, Setup};
-use crate::machine::Command;
+use crate::machine::{Command, decode_value};
+
+/// No scenario takes so many election timeouts, unless something does not get on.
+const LIMIT: f64 = 120.0;
 
 /// A cluster with the verbs of the labs. Every verb also asks the oracle, so a scenario fails at
 /// the first sign that replicas differ.
@@ -17,20 +22,27 @@ pub struct Lab<C: Cluster> {
     sessions: bool,
     marks: u64,
     tried: usize,
+    /// Every proposal of a mark. All are judged at the end.
+    proposals: Vec<(CallId, Bytes)>,
+    /// How many election timeouts the scenario has waited.
+    waited: f64,
 }
 
 impl<C: Cluster> Lab<C> {
     /// Starts and connects all nodes.
     pub fn begin(cluster: C) -> Self {
-        let mut lab = Self { cluster, sessions: false, marks: 0, tried: 0 };
-        lab.start_all();
-        lab
+        Self::of(cluster, false)
     }
 
     /// The same, of nodes that are set up in a certain way.
     pub fn begin_with(mut cluster: C, setup: Setup) -> Self {
         cluster.set_up(setup);
-        let mut lab = Self { cluster, sessions: setup.sessions, marks: 0, tried: 0 };
+        Self::of(cluster, setup.sessions)
+    }
+
+    fn of(cluster: C, sessions: bool) -> Self {
+        let (proposals, waited) = (Vec::new(), 0.0);
+        let mut lab = Self { cluster, sessions, marks: 0, tried: 0, proposals, waited };
         lab.start_all();
         lab
     }
@@ -74,6 +86,7 @@ impl<C: Cluster> Lab<C> {
     pub fn sleep(&mut self, timeouts: f64) {
         let time = self.timeouts(timeouts);
         self.cluster.wait(time);
+        self.waited += timeouts;
         self.check();
     }
 
@@ -186,32 +199,89 @@ impl<C: Cluster> Lab<C> {
 
     fn propose_command(&mut self, node: usize, command: &Bytes) -> CallId {
         let bytes = if self.sessions { session::plain(command) } else { command.clone() };
-        self.cluster.propose(node, bytes)
+        let call = self.cluster.propose(node, bytes);
+        self.proposals.push((call, command.clone()));
+        call
     }
 
-    /// Fails unless the answer to a proposal is true: what was acknowledged was applied, and what
-    /// was certainly refused or lost was not. No answer at all is not true either.
+    /// What became of a proposal: the number among all commands that it was answered with; `None`
+    /// while nobody knows.
     #[track_caller]
-    pub fn truly_answered(&mut self, call: CallId, command: &Bytes) {
-        let answer = self.cluster.answer(call);
-        let present = self.cluster.oracle(|oracle| oracle.ordinal_of(command, 0).is_some());
-        let honest = match &answer {
-            Some(Ok(_)) => present,
-            Some(Err(error)) => !(present && error.is_certain()),
-            None => false,
+    pub fn place(&mut self, call: CallId) -> Option<Result<usize, RequestError>> {
+        let answer = match self.cluster.answer(call)? {
+            Ok(answer) => answer,
+            Err(error) => return Some(Err(error)),
         };
-        self.demand(honest, || format!("in the log: {present}, answer: {answer:?}"));
+        let mark = if self.sessions { session::decode(answer).ok() } else { Some(answer) };
+        let place = mark.as_deref().and_then(decode_value).flatten();
+        self.demand(place.is_some(), || format!("call {} has a garbled answer", call.0));
+        Some(Ok(usize::try_from(place.unwrap_or_default()).unwrap_or(usize::MAX)))
+    }
+
+    /// The number of proposals of marks so far.
+    pub fn proposals(&self) -> usize {
+        self.proposals.len()
+    }
+
+    /// How many proposals are in the log, as far as their answers say: at least those that
+    /// succeeded, at most those that may have.
+    pub fn proposed(&mut self) -> RangeInclusive<usize> {
+        let (mut least, mut most) = (0, 0);
+        for (call, _) in &self.proposals {
+            let answer = self.cluster.answer(*call);
+            least += usize::from(matches!(answer, Some(Ok(_))));
+            most += usize::from(!is_refused(answer.as_ref()));
+        }
+        least..=most
+    }
+
+    /// Waits until every proposal is answered. Fails unless all are, and all answers are true: what
+    /// succeeded is where its answer says, and what was certainly refused or lost is nowhere.
+    #[track_caller]
+    pub fn all_truly_answered(&mut self) {
+        let open = |lab: &mut Self| {
+            let open = lab.proposals.iter().find(|(call, _)| lab.cluster.answer(*call).is_none());
+            open.map(|(call, _)| *call)
+        };
+        self.until(20.0, |lab| open(lab).is_none());
+        let unanswered = open(self);
+        self.demand(unanswered.is_none(), || format!("{unanswered:?} was never answered"));
+        let commands: Vec<Bytes> =
+            self.cluster.oracle(|oracle| oracle.commands().cloned().collect());
+        // A command that was proposed again may be in the log as often as it was not refused.
+        let mut may_appear: BTreeMap<Bytes, usize> = BTreeMap::new();
+        let mut taken: BTreeMap<usize, CallId> = BTreeMap::new();
+        for (call, command) in self.proposals.clone() {
+            let answer = self.place(call);
+            *may_appear.entry(command.clone()).or_default() +=
+                usize::from(!is_refused(answer.as_ref()));
+            let Some(Ok(place)) = answer else { continue };
+            let there = place.checked_sub(1).and_then(|before| commands.get(before));
+            self.demand(there == Some(&command), || {
+                format!("call {} succeeded as command {place}, where {there:?} is", call.0)
+            });
+            let twin = taken.insert(place, call);
+            self.demand(twin.is_none(), || format!("{twin:?} and {call:?} are both at {place}"));
+        }
+        for command in commands {
+            if let Some(left) = may_appear.get_mut(&command) {
+                self.demand(*left > 0, || format!("{command:?} was refused, and it was applied"));
+                *left -= 1;
+            }
+        }
+    }
+
+    /// The most entries that the log of any running node has.
+    pub fn longest_log(&mut self) -> u64 {
+        (0..self.size()).filter_map(|node| self.cluster.log_length(node)).max().unwrap_or_default()
     }
 
     /// Waits until every running node's log has at most so many entries.
     #[track_caller]
     pub fn logs_shrink_to(&mut self, limit: u64) {
-        let lengths = |lab: &mut Self| -> Vec<Option<u64>> {
-            (0..lab.size()).map(|node| lab.cluster.log_length(node)).collect()
-        };
-        let short = self.until(10.0, |lab| lengths(lab).iter().flatten().all(|it| *it <= limit));
-        let lengths = lengths(self);
-        self.demand(short, || format!("logs of {lengths:?} entries, the limit is {limit}"));
+        let short = self.until(10.0, |lab| lab.longest_log() <= limit);
+        let longest = self.longest_log();
+        self.demand(short, || format!("a log of {longest} entries, the limit is {limit}"));
     }
 
     /// How many replicas have applied command number `ordinal`.
@@ -280,9 +350,14 @@ impl<C: Cluster> Lab<C> {
         self.until(25.0, |lab| lab.count(ordinal) >= replicas)
     }
 
-    /// Ends the scenario: one last look at all replicas.
+    /// Ends the scenario: one last look at all replicas, all answers and the time that it took.
     pub fn end(mut self) {
+        self.all_truly_answered();
         self.check();
+        let waited = self.waited;
+        self.demand(waited <= LIMIT, || {
+            format!("{waited} election timeouts, the limit is {LIMIT}")
+        });
     }
 
     /// Crashes a node and starts it again, connected.
@@ -310,4 +385,9 @@ impl<C: Cluster> Lab<C> {
             self.cluster.connect(node);
         }
     }
+}
+
+/// Whether the answer says that the proposal is certainly not in the log, and never will be.
+fn is_refused<T>(answer: Option<&Result<T, RequestError>>) -> bool {
+    matches!(answer, Some(Err(error)) if error.is_certain())
 }

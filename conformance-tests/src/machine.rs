@@ -12,7 +12,8 @@ use raft_node::{FrozenState, StateMachine};
 /// A command of the suite.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// Changes nothing; scenarios look for it in the oracle.
+    /// Changes nothing and is answered with its number among all commands, see [`decode_value`];
+    /// scenarios look for it in the oracle.
     Mark(Bytes),
     /// Sets a register.
     Write {
@@ -148,7 +149,8 @@ impl StateMachine for Machine {
                 }
                 Bytes::copy_from_slice(&[u8::from(swapped)])
             }
-            Some(Command::Mark(_)) | None => Bytes::new(),
+            Some(Command::Mark(_)) => encode_value(Some(self.history.count)),
+            None => Bytes::new(),
         }
     }
 
@@ -191,6 +193,7 @@ pub struct Oracle {
     /// The history up to and including each command.
     histories: Vec<History>,
     nodes: BTreeMap<usize, Replica>,
+    installs: u64,
     violation: Option<String>,
 }
 
@@ -198,6 +201,8 @@ pub struct Oracle {
 struct Replica {
     life: u64,
     applied: usize,
+    /// The most commands that it had applied in any life.
+    most: usize,
 }
 
 impl Oracle {
@@ -215,6 +220,7 @@ impl Oracle {
         }
         let place = replica.applied;
         replica.applied += 1;
+        replica.most = replica.most.max(replica.applied);
         match self.order.get(place) {
             Some(known) if *known == (index, command.clone()) => {}
             Some((known_index, known)) => {
@@ -244,6 +250,8 @@ impl Oracle {
         }
         let applied = self.order.partition_point(|(at, _)| *at <= index);
         replica.applied = applied;
+        self.installs += u64::from(applied > replica.most);
+        replica.most = replica.most.max(applied);
         let known = applied.checked_sub(1).and_then(|last| self.histories.get(last).copied());
         if known.unwrap_or_default() != history {
             self.violation.get_or_insert(format!(
@@ -270,6 +278,18 @@ impl Oracle {
     #[must_use]
     pub fn applied_by(&self, node: usize) -> usize {
         self.nodes.get(&node).map_or(0, |replica| replica.applied)
+    }
+
+    /// How often a node went on from a snapshot with commands that it had never applied itself, so
+    /// that it must have got it from another.
+    #[must_use]
+    pub const fn installs(&self) -> u64 {
+        self.installs
+    }
+
+    /// All commands that anybody has applied, in their order.
+    pub fn commands(&self) -> impl Iterator<Item = &Bytes> {
+        self.order.iter().map(|(_, command)| command)
     }
 
     /// The number of commands that anybody has applied.

@@ -11,7 +11,10 @@ use crate::scenarios::load::{Keys, Load};
 
 /// A snapshot follows after so many entries, where there are snapshots.
 const EVERY: u64 = 20;
+/// How long a log may be once everything is applied.
 const LOG_LIMIT: u64 = 2 * EVERY;
+/// How long a log may be at any time, as in the labs.
+const BUSY_LOG_LIMIT: u64 = 8 * EVERY;
 
 /// What the clients have to bear.
 #[derive(Clone, Copy)]
@@ -73,6 +76,9 @@ impl Trial {
                 }
                 let longer = lab.cluster.random(200) as f64 / 1000.0;
                 load.run(&mut lab, 1.0 + longer);
+                if self.snapshots {
+                    busy_logs_are_short(&mut lab);
+                }
             }
             lab.cluster.heal();
             if self.crashes {
@@ -104,6 +110,14 @@ fn split_at_random<C: Cluster>(lab: &mut Lab<C>) {
     lab.cluster.partition(&sides);
 }
 
+/// With a policy logs do not have to wait for rest to be cut.
+fn busy_logs_are_short<C: Cluster>(lab: &mut Lab<C>) {
+    let longest = lab.longest_log();
+    lab.demand(longest <= BUSY_LOG_LIMIT, || {
+        format!("a log of {longest} entries under load, the limit is {BUSY_LOG_LIMIT}")
+    });
+}
+
 /// Without a policy nothing is ever cut off a log.
 fn no_snapshots<C: Cluster>(lab: &mut Lab<C>) {
     let commands = lab.commands() as u64;
@@ -123,7 +137,18 @@ pub fn basic_3a<C: Cluster>(cluster: C) {
 /// Commands are replicated at once, not with the next heartbeat: one after the other takes less
 /// than half a heartbeat interval each.
 pub fn speed_3a<C: Cluster>(cluster: C) {
-    let mut lab = Lab::begin(cluster);
+    speed(Lab::begin(cluster)).end();
+}
+
+/// The same while snapshots are taken and the log is cut.
+pub fn speed_3b<C: Cluster>(cluster: C) {
+    let setup = Setup { snapshot_every: Some(EVERY), ..Setup::default() };
+    let mut lab = speed(Lab::begin_with(cluster, setup));
+    lab.logs_shrink_to(LOG_LIMIT);
+    lab.end();
+}
+
+fn speed<C: Cluster>(mut lab: Lab<C>) -> Lab<C> {
     let leader = lab.one_leader();
     let count = lab.rounds(1000);
     let mut steps = 0;
@@ -140,7 +165,7 @@ pub fn speed_3a<C: Cluster>(cluster: C) {
     // first look comes before any time has passed.
     let waits = steps - count;
     lab.demand(waits * 2 <= count * 5, || format!("{waits} steps for {count} commands"));
-    lab.end();
+    lab
 }
 
 /// Several clients.
@@ -176,10 +201,15 @@ pub fn one_partition_3a<C: Cluster>(cluster: C) {
     write(&mut lab, inside, KEY, 14);
     read_is(&mut lab, inside, KEY, 14);
 
-    // A leader that is cut off must not answer reads either (R079).
+    // A leader that is cut off must not answer reads either (R079). A client that does not give up
+    // asks the other node of its side, again and again.
     let stuck = lab.cluster.propose(leader, Command::Write { key: KEY, value: 15 }.encode());
+    let command = Command::Write { key: KEY, value: 17 }.encode();
+    let mut patient =
+        Patient { call: |cluster: &mut C| cluster.propose(outside, command.clone()), open: None };
     let blind = [leader, outside].map(|node| lab.cluster.read(node, query(KEY)));
-    lab.sleep(1.0);
+    let done = lab.until(1.0, |lab| patient.answer(&mut lab.cluster).is_some());
+    lab.demand(!done, || "a minority has written".into());
     for call in blind.into_iter().chain([stuck]) {
         let answer = lab.cluster.answer(call);
         lab.demand(!matches!(answer, Some(Ok(_))), || format!("a minority said {answer:?}"));
@@ -188,6 +218,9 @@ pub fn one_partition_3a<C: Cluster>(cluster: C) {
     write(&mut lab, inside, KEY, 16);
 
     lab.cluster.heal();
+    let done = lab.until(5.0, |lab| patient.answer(&mut lab.cluster).is_some());
+    lab.demand(done, || "a write that had waited for the others came to nothing".into());
+    read_is(&mut lab, inside, KEY, 17);
     let answered = lab.until(5.0, |lab| {
         blind.iter().chain([&stuck]).all(|call| lab.cluster.answer(*call).is_some())
     });
@@ -201,7 +234,7 @@ pub fn one_partition_3a<C: Cluster>(cluster: C) {
             lab.demand(value != Some(13), || "a minority has answered with old data".into());
         }
     }
-    read_is(&mut lab, outside, KEY, 16);
+    read_is(&mut lab, outside, KEY, 17);
     write(&mut lab, outside, KEY, 15);
     read_is(&mut lab, inside, KEY, 15);
     lab.end();
@@ -343,17 +376,34 @@ fn read_is<C: Cluster>(lab: &mut Lab<C>, node: usize, key: u64, value: u64) {
 
 /// Asks again and again until there is an answer.
 #[track_caller]
-fn ask<C: Cluster>(lab: &mut Lab<C>, mut call: impl FnMut(&mut C) -> CallId) -> bytes::Bytes {
-    let (mut open, mut answer) = (None, None);
+fn ask<C: Cluster>(lab: &mut Lab<C>, call: impl FnMut(&mut C) -> CallId) -> bytes::Bytes {
+    let mut patient = Patient { call, open: None };
+    let mut answer = None;
     lab.until(20.0, |lab| {
-        let id = *open.get_or_insert_with(|| call(&mut lab.cluster));
-        match lab.cluster.answer(id) {
-            Some(Ok(bytes)) => answer = Some(bytes),
-            Some(Err(_)) => open = None,
-            None => {}
-        }
+        answer = patient.answer(&mut lab.cluster);
         answer.is_some()
     });
     lab.demand(answer.is_some(), || "never answered".into());
     answer.unwrap_or_default()
+}
+
+/// Somebody who asks again whenever there is no success.
+struct Patient<F> {
+    call: F,
+    open: Option<CallId>,
+}
+
+impl<F> Patient<F> {
+    /// The answer, if it has come.
+    fn answer<C: Cluster>(&mut self, cluster: &mut C) -> Option<bytes::Bytes>
+    where
+        F: FnMut(&mut C) -> CallId,
+    {
+        let id = *self.open.get_or_insert_with(|| (self.call)(cluster));
+        let answer = cluster.answer(id)?;
+        if answer.is_err() {
+            self.open = None;
+        }
+        answer.ok()
+    }
 }

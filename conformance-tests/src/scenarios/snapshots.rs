@@ -9,6 +9,8 @@ const EVERY: u64 = 10;
 /// much while that was written.
 const LOG_LIMIT: u64 = 2 * EVERY;
 
+const UNRELIABLE: Network = Network { unreliable: true, long_reordering: false };
+
 /// How the victim of a round goes away, and on which network.
 #[derive(Clone, Copy, Default)]
 struct Faults {
@@ -79,11 +81,23 @@ fn install<C: Cluster>(mut cluster: C, faults: Faults) {
         }
     }
     lab.logs_shrink_to(LOG_LIMIT);
+    let installs = lab.cluster.oracle(|oracle| oracle.installs());
+    lab.demand(installs > 0 || !absent, || "nobody caught up from a snapshot".into());
     lab.end();
 }
 
 /// Places do not go back when all nodes restart from snapshots.
 pub fn snapshot_all_crash_2d<C: Cluster>(cluster: C) {
+    all_crash(cluster, Network::default());
+}
+
+/// The same on a network that loses messages.
+pub fn snapshot_all_crash_unreliable_2d<C: Cluster>(cluster: C) {
+    all_crash(cluster, UNRELIABLE);
+}
+
+fn all_crash<C: Cluster>(mut cluster: C, network: Network) {
+    cluster.set_network(network);
     let mut lab = begin(cluster);
     lab.agree(3, true);
     for _ in 0..lab.rounds(5).max(3) {
@@ -102,6 +116,16 @@ pub fn snapshot_all_crash_2d<C: Cluster>(cluster: C) {
 
 /// What a node writes after its restart does not replace a good snapshot by an empty one (R102).
 pub fn snapshot_init_2d<C: Cluster>(cluster: C) {
+    init(cluster, Network::default());
+}
+
+/// The same on a network that loses messages.
+pub fn snapshot_init_unreliable_2d<C: Cluster>(cluster: C) {
+    init(cluster, UNRELIABLE);
+}
+
+fn init<C: Cluster>(mut cluster: C, network: Network) {
+    cluster.set_network(network);
     let mut lab = begin(cluster);
     for _ in 0..=EVERY {
         lab.agree(3, true);
@@ -115,5 +139,35 @@ pub fn snapshot_init_2d<C: Cluster>(cluster: C) {
     lab.start_all();
     lab.agree(3, true);
     lab.logs_shrink_to(LOG_LIMIT);
+    lab.end();
+}
+
+/// Without a policy a log is cut when an operator asks for a snapshot, node by node, and a node that
+/// was away then catches up from it.
+pub fn snapshot_on_request<C: Cluster>(cluster: C) {
+    const COMMANDS: u64 = 30;
+    let mut lab = Lab::begin(cluster);
+    lab.agree(3, true);
+    let leader = lab.one_leader();
+    let away = lab.after(leader, 1);
+    lab.disconnect([away]);
+    for _ in 0..COMMANDS {
+        lab.agree(2, true);
+    }
+    let before = lab.longest_log();
+    lab.demand(before > COMMANDS, || format!("a log of {before} entries was cut by itself"));
+    for node in (0..3).filter(|node| *node != away) {
+        let call = lab.cluster.snapshot(node);
+        let answered = lab.until(5.0, |lab| lab.cluster.answer(call).is_some());
+        let answer = lab.cluster.answer(call);
+        lab.demand(answered && matches!(answer, Some(Ok(_))), || format!("{answer:?}"));
+    }
+    lab.connect([away]);
+    lab.agree(3, true);
+    let installs = lab.cluster.oracle(|oracle| oracle.installs());
+    lab.demand(installs > 0, || "nobody caught up from the snapshot".into());
+    lab.crash_all();
+    lab.start_all();
+    lab.agree(3, true);
     lab.end();
 }
