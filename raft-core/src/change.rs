@@ -33,6 +33,9 @@ pub(crate) struct Change {
     origin: Origin,
     target: Arc<Membership>,
     rounds: BTreeMap<NodeId, Round>,
+    /// An entry was written for it. Its commit proves that this leader still leads, which a target
+    /// that was in force already would not.
+    written: bool,
 }
 
 /// In a round a new voter gets everything that was in the log when the round began. It has caught
@@ -170,7 +173,8 @@ impl Raft {
             return self.answer_control(Some(origin), refused, out);
         }
         if let Role::Leader(leader) = &mut self.role {
-            leader.change = Some(Change { origin, target, rounds: BTreeMap::new() });
+            leader.change =
+                Some(Change { origin, target, rounds: BTreeMap::new(), written: false });
         }
     }
 
@@ -186,10 +190,12 @@ impl Raft {
         }
         let Some(change) = &leader.change else { return self.retire_if_removed(out) };
         let (current, target) = (current.clone(), change.target.clone());
+        if target == current && !change.written {
+            return self.append_membership(Membership::clone(&target), out);
+        }
         if target == current {
-            // If the entry is compacted, it was committed before the log begins.
-            let term = self.log.term_at(index);
-            let position = term.map_or(self.log.base(), |term| LogPosition { index, term });
+            // Its entry is one that this leader has written.
+            let position = LogPosition { index, term: self.hard_state.term };
             let Role::Leader(leader) = &mut self.role else { return };
             let origin = leader.change.take().map(Change::into_origin);
             self.answer_control(origin, ControlResult::Committed(position), out);
@@ -217,6 +223,11 @@ impl Raft {
 
     fn append_membership(&mut self, membership: Membership, out: &mut Outbox<'_>) {
         self.append_payloads(alloc::vec![Payload::Membership(Arc::new(membership))]);
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(change) = &mut leader.change
+        {
+            change.written = true;
+        }
         self.adopt_membership(out);
     }
 

@@ -105,7 +105,7 @@ async fn live(round: u32) {
 async fn live_in_memory(round: u32) {
     let settings = Settings::new(NodeId::new(1)).election_timeout(Duration::from_millis(60));
     let settings = settings.peer(NodeId::new(1), "").peer(NodeId::new(2), "");
-    let node = Node::start_on_network(&settings, Storage::in_memory(), Echo, drop).unwrap();
+    let node = Node::start_on_network(settings, Storage::in_memory(), Echo, drop).await.unwrap();
     if round.is_multiple_of(2) {
         drop(time::timeout(Duration::ZERO, node.handle().propose("a")).await);
         drop(time::timeout(Duration::ZERO, node.handle().snapshot()).await);

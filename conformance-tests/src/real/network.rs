@@ -163,7 +163,7 @@ mod tests {
                 let turn = self.0.turn(|| NodeInstant::ORIGIN);
                 assert!(matches!(turn, Turn::Continue { .. }));
                 if let Ok(status) = answered.try_recv() {
-                    return status.raft.term.get();
+                    return status.unwrap().raft.term.get();
                 }
             }
         }

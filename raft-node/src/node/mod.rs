@@ -56,6 +56,8 @@ pub struct Node {
     applier: Sender<ApplyJob>,
     librarian: Sender<SnapshotJob>,
     threads: Threads,
+    /// What has happened and the core does not know yet.
+    events: Vec<Event>,
     outputs: Vec<Output>,
     next_request: u64,
     waiting: BTreeMap<RequestId, Waiting>,
@@ -173,6 +175,7 @@ impl Node {
             applier,
             librarian,
             threads: Threads(vec![disk_thread, apply_thread, snapshot_thread]),
+            events: Vec::new(),
             outputs: Vec::new(),
             next_request: 0,
             waiting: BTreeMap::new(),
@@ -210,23 +213,21 @@ impl Node {
         }
         for done in batch.completions {
             match done {
-                Completion::Event(event) => self.step(event, now),
+                Completion::Event(event) => self.events.push(event),
                 Completion::SnapshotWritten(snapshot) => self.snapshot_written(snapshot, now),
-                Completion::Frozen { index, state } => self.write_snapshot(index, state),
+                Completion::Frozen { index, state } => self.write_snapshot(index, state, now),
                 Completion::SnapshotFailed(why) => self.snapshot_failed(why),
             }
         }
-        for message in batch.messages {
-            self.step(Event::Receive(message), now);
-        }
+        self.events.extend(batch.messages.into_iter().map(Event::Receive));
         if batch.state_lost {
-            self.lose_state(now);
+            self.lose_state();
         }
         if batch.forget_leader {
-            self.step(Event::ForgetLeader, now);
+            self.events.push(Event::ForgetLeader);
         }
         self.take_requests(batch.requests, now);
-        self.step(Event::Wake, now);
+        self.step(now);
         match self.carry_out() {
             Ok(()) => {
                 let deadline = self.raft.deadline().into_iter().chain(self.stopping).min();
@@ -255,7 +256,7 @@ impl Node {
                     self.stopping = Some(now.plus(self.election_timeout));
                     if leads {
                         let request = self.wait(Waiting::Nobody);
-                        self.step(Event::TransferLeadership { request, to: None }, now);
+                        self.events.push(Event::TransferLeadership { request, to: None });
                     }
                     !leads
                 }
@@ -263,8 +264,9 @@ impl Node {
         }
     }
 
-    fn step(&mut self, event: Event, now: Instant) {
-        self.raft.step_into(event.at(now), &mut self.outputs);
+    /// Gives the core everything that has happened, in one step for all of it.
+    fn step(&mut self, now: Instant) {
+        self.raft.step_all(now, self.events.drain(..), &mut self.outputs);
     }
 
     fn wait(&mut self, waiting: Waiting) -> RequestId {

@@ -33,13 +33,13 @@ impl Node {
                 }
                 Request::Read { query, reply } => {
                     let request = self.wait(Waiting::Read { query, reply });
-                    self.step(Event::Read(request), now);
+                    self.events.push(Event::Read(request));
                 }
                 other => self.take_control(other, now),
             }
         }
         if !proposals.is_empty() {
-            self.step(Event::Propose(proposals), now);
+            self.events.push(Event::Propose(proposals));
         }
     }
 
@@ -50,20 +50,23 @@ impl Node {
             Request::ChangeMembership { target, only_if, mut reply } => {
                 reply.set_uncertain();
                 let request = self.wait(Waiting::Change(reply));
-                self.step(Event::ChangeMembership { request, target, only_if }, now);
+                self.events.push(Event::ChangeMembership { request, target, only_if });
             }
             Request::TransferLeadership { to, mut reply } => {
                 reply.set_uncertain();
                 let request = self.wait(Waiting::Transfer(reply));
-                self.step(Event::TransferLeadership { request, to }, now);
+                self.events.push(Event::TransferLeadership { request, to });
             }
             Request::Snapshot(reply) => self.ask_for_snapshot(Some(reply)),
-            Request::Status(reply) => reply.answer(Ok(NodeStatus {
-                raft: self.raft.status(),
-                now,
-                dropped_messages: self.mailbox.dropped_messages(),
-                snapshot_failure: self.snapshots.failure(),
-            })),
+            Request::Status(reply) => {
+                self.step(now);
+                reply.answer(Ok(NodeStatus {
+                    raft: self.raft.status(),
+                    now,
+                    dropped_messages: self.mailbox.dropped_messages(),
+                    snapshot_failure: self.snapshots.failure(),
+                }));
+            }
         }
     }
 

@@ -158,7 +158,9 @@ impl Node {
     }
 
     /// The state is frozen: write it out on a thread of its own.
-    pub(super) fn write_snapshot(&mut self, index: LogIndex, state: FrozenState) {
+    pub(super) fn write_snapshot(&mut self, index: LogIndex, state: FrozenState, now: Instant) {
+        // The core may not know yet that so much is applied.
+        self.step(now);
         if self.snapshots.is_tainted() {
             return self.snapshot_failed(TAINTED.into());
         }
@@ -193,24 +195,26 @@ impl Node {
     /// The node's own snapshot is on the disk.
     pub(super) fn snapshot_written(&mut self, snapshot: Snapshot, now: Instant) {
         if self.snapshots.is_tainted() {
+            // One that the leader sent may just have been installed.
+            self.step(now);
             if snapshot.position.index > self.raft.status().snapshot {
                 // A thread that is gone has said why, and the node is about to stop.
                 let _ = self.drop_own(snapshot);
             } else {
                 // The core drops it, unless it is the very one that the leader sent.
-                self.step(Event::SnapshotTaken(snapshot), now);
+                self.events.push(Event::SnapshotTaken(snapshot));
             }
             return self.snapshot_failed(TAINTED.into());
         }
         self.snapshots.under_way = false;
         self.snapshots.failure = None;
-        self.step(Event::SnapshotTaken(snapshot), now);
+        self.events.push(Event::SnapshotTaken(snapshot));
         self.snapshots.answer(Ok(()));
     }
 
     /// The state is damaged, perhaps since before the snapshot that is under way. Whoever waits for
     /// one might wait long.
-    pub(super) fn lose_state(&mut self, now: Instant) {
+    pub(super) fn lose_state(&mut self) {
         let snapshots = &mut self.snapshots;
         snapshots.tainted.store(snapshots.under_way, Ordering::Release);
         snapshots.lost = true;
@@ -220,6 +224,6 @@ impl Node {
             // Whether it was applied to the damaged state, nobody knows.
             reply.answer(Err(RequestError::Unknown));
         }
-        self.step(Event::StateLost, now);
+        self.events.push(Event::StateLost);
     }
 }

@@ -116,12 +116,9 @@ async fn a_follower_whose_disk_fails_stops_and_its_leader_sees_it() {
         propose(&places[leader].handle()).await;
     }
     let mut node = places[broken].node.take().unwrap();
-    let why = in_time("the end", node.stopped()).await;
+    let why = in_time("the end", node.stopped()).await.unwrap_err();
     let said = |text: &str| text == "the disk is broken";
-    assert!(
-        matches!(&why, Err(NodeError::Store(StoreError::Other(text))) if said(text)),
-        "{why:?}"
-    );
+    assert!(matches!(&*why, NodeError::Store(StoreError::Other(text)) if said(text)), "{why:?}");
 
     // From now on its leader hears nothing of it.
     let heard = view_of(&places[leader], id).await.heard;
