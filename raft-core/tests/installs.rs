@@ -252,6 +252,20 @@ fn the_configuration_of_the_snapshot_is_in_force() {
     }
 }
 
+/// C58: a node that is no member by the snapshot takes it in, and is no candidate ever after.
+#[test]
+fn a_node_that_a_snapshot_leaves_out_does_not_campaign() {
+    let mut node = follower();
+    node.hears(2, 2, all_of(&snapshot_of(&FOUR, "{2 3}"), 1));
+    for _ in 0..2 {
+        node.tick(50 * ELECTION);
+        assert_eq!(node.sent(), []);
+        assert_eq!((node.role(1), node.term(1)), (RoleKind::Follower, 2));
+        node.restart(1);
+        assert_eq!(node.members(1), "{2 3}");
+    }
+}
+
 /// R049, C8: the snapshot is durable, the write that makes room for it is lost.
 #[test]
 fn a_crash_between_the_snapshot_and_the_write_of_the_log_loses_nothing() {

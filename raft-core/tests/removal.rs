@@ -85,6 +85,26 @@ fn an_unreachable_node_is_removed_and_told_later() {
     cluster.settle();
 }
 
+/// C61: while one of two voters can't be reached, even its own removal can't be committed. After the
+/// removal it is needed for nothing.
+#[test]
+fn one_of_two_voters_leaves_and_the_other_goes_on_alone() {
+    let mut cluster = led_by_one(2);
+    cluster.isolate(2);
+    let change = cluster.change(1, &voters(&[1]));
+    cluster.run(2 * HEARTBEAT);
+    assert_eq!(cluster.outcome(change), None);
+    cluster.heal();
+    cluster.run(2 * HEARTBEAT);
+    assert!(is_committed(&cluster, change));
+    cluster.crash(2);
+    let write = cluster.propose(1, "x");
+    cluster.run(HEARTBEAT);
+    assert!(is_committed(&cluster, write));
+    assert_eq!(cluster.leaders(), [1]);
+    cluster.settle();
+}
+
 /// R069, C20: a node that was removed long ago and does not know it, with and without pre-vote.
 #[test]
 fn a_removed_node_that_returns_late_disturbs_nobody() {

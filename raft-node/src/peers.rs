@@ -292,7 +292,7 @@ mod tests {
         }
     }
 
-    /// Corner case 59: a removed leader needs the acknowledgements of those that stay, or the
+    /// C59: a removed leader needs the acknowledgements of those that stay, or the
     /// removal is never committed.
     #[test]
     fn a_node_that_goes_is_dialled_until_the_next_change() {

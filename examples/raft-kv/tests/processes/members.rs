@@ -110,7 +110,7 @@ fn changes_that_make_no_sense_are_refused_with_a_reason() {
     }
 }
 
-/// Corner case 64: a node that can't be reached stays a learner, and holds up nobody.
+/// C64: a node that can't be reached stays a learner, and holds up nobody.
 #[test]
 fn a_node_that_does_not_run_stays_a_learner_and_can_be_removed() {
     let mut servers = Servers::founded(1, 1, &["--election-timeout", "100ms"]);
@@ -123,7 +123,7 @@ fn a_node_that_does_not_run_stays_a_learner_and_can_be_removed() {
     all_say(&servers, &[1], &[(1, "voter")]);
 }
 
-/// Corner case 59: the leader leads until its own removal is committed, and then hands over.
+/// C59: the leader leads until its own removal is committed, and then hands over.
 #[test]
 fn the_leader_can_be_removed_through_itself_or_another_node() {
     let mut servers = Servers::founded(3, 0, &[]);

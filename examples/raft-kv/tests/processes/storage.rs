@@ -81,7 +81,7 @@ fn a_new_node_begins_with_a_snapshot() {
     assert_eq!(insist(&newcomer, "DBSIZE"), ":201");
 }
 
-/// Corner case 70: what a follower needs is in no log any more.
+/// C70: what a follower needs is in no log any more.
 #[test]
 fn a_node_that_slept_through_a_compaction_gets_a_snapshot() {
     let mut servers = Servers::founded(3, 0, &["--log-margin", "0"]);
@@ -137,7 +137,7 @@ fn a_node_killed_while_it_writes_snapshots_loses_nothing() {
     }
 }
 
-/// Corner case 62: a node whose disk is gone has forgotten what it promised.
+/// C62: a node whose disk is gone has forgotten what it promised.
 #[test]
 fn a_node_that_was_wiped_is_refused_and_can_be_replaced() {
     let mut servers = Servers::founded(3, 1, &[]);
