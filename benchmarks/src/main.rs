@@ -69,11 +69,11 @@ enum Task {
 #[derive(Debug, Error)]
 enum Failure {
     #[error("there is no library {name:?}; there are {}", names())]
-    NoLibrary { name: String },
+    Unknown { name: String },
     #[error("can't run valgrind: is it installed?")]
-    NoValgrind(#[source] io::Error),
+    Valgrind(#[source] io::Error),
     #[error("valgrind printed no count of instructions:\n{0}")]
-    NoCount(String),
+    Count(String),
 }
 
 fn main() -> ExitCode {
@@ -102,7 +102,7 @@ fn names() -> String {
 
 fn find(name: &str) -> Result<&'static Library, Failure> {
     let found = LIBRARIES.iter().find(|library| library.name == name);
-    found.ok_or_else(|| Failure::NoLibrary { name: name.into() })
+    found.ok_or_else(|| Failure::Unknown { name: name.into() })
 }
 
 /// The libraries take turns, so that a noisy machine is noisy for all of them.
@@ -166,16 +166,16 @@ fn instructions(entries: u64, only: Option<&str>) -> Result<(), Failure> {
 }
 
 fn count(library: &Library, cell: Cell, entries: u64) -> Result<u64, Failure> {
-    let program = std::env::current_exe().map_err(Failure::NoValgrind)?;
+    let program = std::env::current_exe().map_err(Failure::Valgrind)?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(program)
         .args(["run", library.name])
         .args([cell.bytes.to_string(), cell.window.to_string(), entries.to_string()])
         .output()
-        .map_err(Failure::NoValgrind)?;
+        .map_err(Failure::Valgrind)?;
     let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text.lines().filter_map(|line| line.split_once("Collected : "));
-    let number = collected.last().and_then(|(_, number)| number.trim().parse().ok());
-    number.ok_or_else(|| Failure::NoCount(text.into_owned()))
+    let mut collected = text.lines().rev().filter_map(|line| line.split_once("Collected : "));
+    let number = collected.next().and_then(|(_, number)| number.trim().parse().ok());
+    number.ok_or_else(|| Failure::Count(text.into_owned()))
 }

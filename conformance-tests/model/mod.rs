@@ -100,6 +100,11 @@ impl Bounds {
                 Self { active: 3, commands: 1, ..one.clone() },
             ),
             case(
+                "rivals",
+                "two candidates in one term, a crash, and one message comes twice",
+                Self { active: 2, crashes: 1, repetitions: 1, ..one.clone() },
+            ),
+            case(
                 "growth",
                 "a lone voter becomes two, then three",
                 Self { changes: grown.clone(), heartbeats: 1, ..alone.clone() },
