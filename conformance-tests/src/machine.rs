@@ -9,6 +9,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft_node::core::LogIndex;
 use raft_node::{FrozenState, StateMachine};
 
+use crate::sim::world::id_of;
+
 /// A command of the suite.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
@@ -58,7 +60,7 @@ impl Command {
         bytes.freeze()
     }
 
-    fn decode(mut bytes: Bytes) -> Option<Self> {
+    pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
         match bytes.try_get_u8().ok()? {
             0 => Some(Self::Mark(bytes)),
             1 => Some(Self::Write {
@@ -214,6 +216,7 @@ impl Oracle {
     }
 
     fn applied(&mut self, node: usize, life: u64, index: LogIndex, command: &Bytes) {
+        let name = id_of(node);
         let replica = self.nodes.entry(node).or_default();
         if replica.life != life {
             return;
@@ -225,7 +228,7 @@ impl Oracle {
             Some(known) if *known == (index, command.clone()) => {}
             Some((known_index, known)) => {
                 self.violation.get_or_insert(format!(
-                    "node {node} applied {command:?} at index {index} as command {}, others \
+                    "{name:?} applied {command:?} at index {index} as command {}, others \
                      applied {known:?} at index {known_index}",
                     place + 1
                 ));
@@ -233,7 +236,7 @@ impl Oracle {
             None => {
                 if self.order.last().is_some_and(|(last, _)| *last >= index) {
                     self.violation
-                        .get_or_insert(format!("node {node} applied index {index} out of order"));
+                        .get_or_insert(format!("{name:?} applied index {index} out of order"));
                 }
                 self.order.push((index, command.clone()));
                 let before = self.histories.last().copied().unwrap_or_default();
@@ -244,6 +247,7 @@ impl Oracle {
 
     /// A replica goes on from a snapshot: it must hold exactly the commands up to its index.
     fn restored(&mut self, node: usize, life: u64, index: LogIndex, history: History) {
+        let name = id_of(node);
         let replica = self.nodes.entry(node).or_default();
         if replica.life != life {
             return;
@@ -255,7 +259,7 @@ impl Oracle {
         let known = applied.checked_sub(1).and_then(|last| self.histories.get(last).copied());
         if known.unwrap_or_default() != history {
             self.violation.get_or_insert(format!(
-                "node {node} restored a snapshot at index {index} that holds {} commands, where \
+                "{name:?} restored a snapshot at index {index} that holds {} commands, where \
                  others had applied {applied}, or other ones",
                 history.count
             ));

@@ -1,11 +1,14 @@
 //! What goes wrong in a run.
 
+use clap::ValueEnum;
+
+use crate::explore::reduction::word;
 use crate::explore::run::Run;
 use crate::sim::network::MS;
 use crate::sim::random::{chance, within};
 
 /// Something that is done to the world.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Fault {
     /// Kills a node with what its disk has not synced, or starts it if it is dead.
     Crash,
@@ -83,9 +86,16 @@ impl Run {
     }
 
     pub(super) fn inject(&mut self) {
+        // Drawn even if nothing comes of it, so that the other faults of the run stay what they are.
         let (fault, node) = (self.any_fault(), self.any_node());
+        self.injections += 1;
+        let number = self.injections;
+        if !self.plan.carries_out(fault, number) {
+            return;
+        }
+        self.carried_out.push(number);
         let (now, size) = (self.world.now, self.world.nodes.len());
-        self.world.trace.line(now, Some(node), || format!("fault {fault:?}"));
+        self.world.trace.line(now, Some(node), || format!("FAULT {number}: {}", word(&fault)));
         match fault {
             Fault::Crash if self.world.nodes[node].raft.is_none() => self.world.start(node),
             Fault::Crash => self.world.crash(node),

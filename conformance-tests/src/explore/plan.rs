@@ -1,11 +1,13 @@
 //! What a run is made of, drawn from its seed, so that runs differ in kind and not only in detail
 //! (swarm testing; Groce et al., 2012).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use raft_node::session::SessionLimits;
 
-use crate::explore::faults::{self, Faults};
+use crate::explore::faults::{self, Fault, Faults};
+use crate::explore::reduction::{Circumstance, Kind, Reduction};
 use crate::explore::tuning::tune;
 use crate::sim::Options;
 use crate::sim::network::MS;
@@ -24,6 +26,8 @@ pub struct Plan {
     /// Calls per 1,000 that go to a node that believes that it leads.
     pub(crate) loyalty: u64,
     pub(crate) registers: u64,
+    /// Whether limits of the nodes may be tiny.
+    pub(crate) tiny_limits: bool,
     /// How many clients have sessions and try again.
     pub(crate) sessions: usize,
     /// Whether some members are preferred as leaders.
@@ -34,10 +38,23 @@ pub struct Plan {
     pub(crate) duplication: u64,
     pub(crate) max_delay: u64,
     pub(crate) faults: Faults,
+    /// Faults that are drawn like the others, and not carried out.
+    pub(crate) left_out: BTreeSet<Fault>,
+    /// If there are any: of all faults that are drawn, the numbers of those that are carried out.
+    pub(crate) only: Vec<u64>,
 }
 
 /// More nodes than this make a run slow and show nothing new.
 const MOST_NODES: usize = 9;
+
+/// How long a message takes at most, if links are not slow.
+pub(crate) const USUAL_DELAY: u64 = 5 * MS;
+
+/// How long a disk takes at most, if it is not slow.
+pub(crate) const USUAL_DISK_DELAY: u64 = 4 * MS;
+
+const USUAL_APPLY_DELAY: u64 = MS;
+const USUAL_SNAPSHOT_DELAY: u64 = 10 * MS;
 
 impl Plan {
     /// Draws the run of a seed.
@@ -56,15 +73,103 @@ impl Plan {
             call_interval: rng.u64(5..200) * MS,
             loyalty: if chance(&mut rng, 500) { 700 } else { 0 },
             registers: rng.u64(1..5),
+            tiny_limits: true,
             sessions,
             priorities,
             loss: if chance(&mut rng, 500) { rng.u64(0..300) } else { 0 },
             late_requests: if chance(&mut rng, 300) { rng.u64(1..300) } else { 0 },
             late_answers: if chance(&mut rng, 400) { rng.u64(1..700) } else { 0 },
             duplication: if chance(&mut rng, 500) { rng.u64(0..300) } else { 0 },
-            max_delay: if chance(&mut rng, 300) { rng.u64(10..1500) * MS } else { 5 * MS },
+            max_delay: if chance(&mut rng, 300) { rng.u64(10..1500) * MS } else { USUAL_DELAY },
             faults,
+            left_out: BTreeSet::new(),
+            only: Vec::new(),
         }
+    }
+
+    /// The same run with less in it. Everything was drawn before, so that what stays is what the
+    /// seed has drawn.
+    #[must_use]
+    pub fn reduced(mut self, reduction: &Reduction) -> Self {
+        let Reduction { without, voters, chaos_ms, faults, registers, call_every_ms, dice } =
+            reduction;
+        for part in without {
+            match part.0 {
+                Kind::Fault(fault) => self.leave_out(fault),
+                Kind::Circumstance(circumstance) => self.make_simpler(circumstance),
+            }
+        }
+        if let Some(voters) = voters.and_then(|voters| usize::try_from(voters).ok()) {
+            self.options.voters = self.options.voters.min(voters);
+        }
+        if let Some(ms) = chaos_ms {
+            self.chaos = self.chaos.min(Duration::from_millis(*ms));
+        }
+        if let Some(registers) = registers {
+            self.registers = self.registers.min(*registers);
+        }
+        if let Some(ms) = call_every_ms {
+            self.call_interval = self.call_interval.max(ms * MS);
+        }
+        if let Some(dice) = dice {
+            self.options.seed = self.options.seed.wrapping_add(*dice);
+        }
+        self.only.clone_from(faults);
+        self
+    }
+
+    fn leave_out(&mut self, fault: Fault) {
+        let drawn = self.kinds_of_faults().any(|it| it == fault);
+        if drawn {
+            self.left_out.insert(fault);
+        }
+    }
+
+    fn make_simpler(&mut self, without: Circumstance) {
+        let options = &mut self.options;
+        match without {
+            Circumstance::Faults => {
+                let kinds: Vec<Fault> = self.kinds_of_faults().collect();
+                self.left_out.extend(kinds);
+            }
+            Circumstance::Loss => self.loss = 0,
+            Circumstance::Duplication => self.duplication = 0,
+            Circumstance::Late => (self.late_requests, self.late_answers) = (0, 0),
+            Circumstance::Delays => self.max_delay = USUAL_DELAY,
+            Circumstance::Slowness => {
+                options.disk_delay.end = options.disk_delay.end.min(USUAL_DISK_DELAY);
+                options.apply_delay.end = USUAL_APPLY_DELAY;
+                options.snapshot_delay.end = USUAL_SNAPSHOT_DELAY;
+            }
+            Circumstance::Skew => (options.clock_skew, options.clock_origins) = (0, 0),
+            Circumstance::Gather => options.gather = 0,
+            Circumstance::TinyLimits => {
+                (self.tiny_limits, options.tune) = (false, |config, _| config);
+            }
+            Circumstance::Snapshots => options.snapshot_every = None,
+            Circumstance::SnapshotFailures => options.snapshot_failures = 0,
+            Circumstance::Sessions => (self.sessions, options.sessions) = (0, None),
+            Circumstance::Priorities => self.priorities = false,
+            Circumstance::Leases => options.leases = None,
+            Circumstance::Learners => options.learners = 0,
+            Circumstance::Joiners => options.joiners = 0,
+            Circumstance::BareElections => {
+                (options.pre_vote, options.check_quorum) = (true, true);
+            }
+            Circumstance::Encoding => options.wire = false,
+        }
+    }
+
+    /// Whether a fault is carried out that is drawn with this number.
+    pub(crate) fn carries_out(&self, fault: Fault, number: u64) -> bool {
+        let chosen = self.only.is_empty() || self.only.contains(&number);
+        chosen && !self.left_out.contains(&fault)
+    }
+
+    /// The faults that may happen.
+    pub(crate) fn kinds_of_faults(&self) -> impl Iterator<Item = Fault> {
+        let drawn = self.faults.iter().filter(|(_, weight)| *weight > 0);
+        drawn.map(|(fault, _)| *fault).filter(|fault| !self.left_out.contains(fault))
     }
 }
 
@@ -78,8 +183,8 @@ fn options(
     let learners = if chance(rng, 250) { rng.usize(1..=2) } else { 0 };
     let joiners = if changes { rng.usize(0..4).min(MOST_NODES - voters - learners) } else { 0 };
     let disk_ms = if chance(rng, 300) { rng.u64(10..200) } else { rng.u64(1..5) };
-    let apply_ms = if chance(rng, 200) { rng.u64(5..100) } else { 1 };
-    let snapshot_ms = if chance(rng, 200) { rng.u64(50..1000) } else { 10 };
+    let apply_ms = chance(rng, 200).then(|| rng.u64(5..100));
+    let snapshot_ms = chance(rng, 200).then(|| rng.u64(50..1000));
     let clock_skew = match leases {
         true => rng.u64(0..50_000),
         false if chance(rng, 300) => rng.u64(0..100_000),
@@ -104,8 +209,8 @@ fn options(
         compaction_margin: if rng.bool() { rng.u64(0..=20) } else { 0 },
         sessions: sessions.then(|| session_limits(rng)),
         disk_delay: MS / 20..disk_ms * MS,
-        apply_delay: MS / 100..apply_ms * MS,
-        snapshot_delay: MS / 20..snapshot_ms * MS,
+        apply_delay: MS / 100..apply_ms.map_or(USUAL_APPLY_DELAY, |ms| ms * MS),
+        snapshot_delay: MS / 20..snapshot_ms.map_or(USUAL_SNAPSHOT_DELAY, |ms| ms * MS),
         snapshot_failures: if chance(rng, 100) { rng.u64(1..300) } else { 0 },
         clock_skew,
         clock_origins: if rng.bool() { 1_000_000 * MS } else { 0 },

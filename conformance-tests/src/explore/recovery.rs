@@ -21,7 +21,7 @@ impl Run {
     /// The world becomes a good place. What still goes wrong now is the protocol's fault.
     pub(super) fn peace(&mut self) {
         let now = self.world.now;
-        self.world.trace.line(now, None, || "peace".into());
+        self.world.trace.line(now, None, || "PEACE: everything is healed, and must recover".into());
         self.heal();
         let network = &mut self.world.network;
         (network.loss, network.duplication) = (0, 0);
@@ -154,7 +154,6 @@ impl Run {
         while !holds(self) {
             self.sound()?;
             if self.world.now >= end {
-                self.world.describe_nodes();
                 return Err(format!("I18: {otherwise} within {RECOVERY:?}"));
             }
             self.world.run_for(LOOK_EVERY);

@@ -9,47 +9,79 @@ use raft_node::core::{RoleKind, Term};
 
 use crate::cluster::CallId;
 use crate::explore::plan::Plan;
+use crate::explore::reduction::Reduction;
 use crate::explore::retries::Retries;
 use crate::explore::workload::Workload;
-use crate::sim::World;
 use crate::sim::network::MS;
 use crate::sim::random::{chance, within};
+use crate::sim::{Trace, World};
 
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The seed of the run.
     pub seed: u64,
+    /// What was taken away from the run that the seed draws.
+    pub reduction: Reduction,
+    /// What the run was made of.
+    pub plan: Plan,
     /// What went wrong, if anything did.
     pub failure: Option<String>,
     /// A digest of everything that happened.
     pub digest: u64,
     /// Calls that clients made.
     pub calls: u64,
-    /// The trace as text, if it was recorded.
-    pub trace: String,
+    /// The numbers of the faults that were carried out.
+    pub faults: Vec<u64>,
+    /// Steps that nodes made, the measure of what the run has cost.
+    pub steps: u64,
+    /// When the run ended, in virtual time since its beginning.
+    pub ended: Duration,
+    /// The trace; empty unless it was recorded.
+    pub trace: Trace,
 }
 
-/// Explores the world of a seed.
+impl Report {
+    /// The command that runs the same again and shows the trace.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        let Self { seed, reduction, .. } = self;
+        let command = "cargo run --release -p conformance-tests -- explore";
+        format!("replay: {command} --seed {seed}{reduction} --trace")
+    }
+}
+
+/// Explores the world of a seed, without what the reduction takes away. The same seed and reduction
+/// give the same digest, whether a trace is recorded or not.
 #[must_use]
-pub fn explore(seed: u64, record: bool) -> Report {
-    let plan = Plan::draw(seed, record);
+pub fn explore(seed: u64, reduction: &Reduction, record: bool) -> Report {
+    let plan = Plan::draw(seed, record).reduced(reduction);
     let mut run = Run {
         world: World::new(plan.options.clone()),
         clients: Workload::new(plan.sessions > 0),
         retries: Retries::new(plan.sessions),
         controls: BTreeSet::new(),
+        injections: 0,
+        carried_out: Vec::new(),
         plan,
     };
     // A panic is a failure like any other: it must name its seed.
     let failure = panic::catch_unwind(AssertUnwindSafe(|| run.whole().err()))
         .unwrap_or_else(|panic| Some(format!("a panic: {}", reason(panic.as_ref()))));
+    if failure.is_some() {
+        run.world.describe_nodes();
+    }
     Report {
         seed,
+        reduction: reduction.clone(),
         failure,
         digest: run.world.trace().digest(),
         calls: run.clients.registers.begun(),
-        trace: run.world.trace().to_string(),
+        faults: run.carried_out,
+        steps: run.world.steps(),
+        ended: Duration::from_nanos(run.world.now),
+        trace: run.world.into_trace(),
+        plan: run.plan,
     }
 }
 
@@ -67,6 +99,10 @@ pub(super) struct Run {
     pub(super) retries: Retries,
     /// Calls about the cluster itself that have no answer.
     pub(super) controls: BTreeSet<CallId>,
+    /// How many faults were drawn.
+    pub(super) injections: u64,
+    /// The numbers of those that were carried out.
+    pub(super) carried_out: Vec<u64>,
 }
 
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);

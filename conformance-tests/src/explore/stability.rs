@@ -24,7 +24,7 @@ impl Run {
         let away = if self.world.rng.bool() { leader } else { self.any_member(&members) };
         let majority_stays = is_quorum(&members, |id| number(id) != away);
         let now = self.world.now;
-        self.world.trace.line(now, Some(away), || "is cut off".into());
+        self.world.trace.line(now, Some(away), || "AWAY: is cut off".into());
         // Without new entries in its absence the node may hope for votes when it comes back.
         let quiet = self.world.rng.bool();
         self.world.network.set_connected(away, false);
@@ -35,7 +35,10 @@ impl Run {
         }
         let alone = members.voters().len() == 1;
         if away == leader && check_quorum && !alone && self.leader() == Some((term, leader)) {
-            return Err(format!("I18: leader {leader} reaches nobody and stays in office"));
+            return Err(format!(
+                "I18: leader {:?} reaches nobody and stays in office",
+                id_of(leader)
+            ));
         }
         if majority_stays {
             // Votes may be split several times in a row, but not for ever.
@@ -48,9 +51,10 @@ impl Run {
         let calm = calm && !self.plan.priorities;
         self.calls_for(AWAY)?;
         if calm && self.leader() != Some((term, leader)) {
+            let now = self.leader().map(|(term, leader)| (term, id_of(leader)));
+            let (away, leader) = (id_of(away), id_of(leader));
             return Err(format!(
-                "I18: node {away} came back, and leader {leader} of term {term} became {:?}",
-                self.leader()
+                "I18: {away:?} came back, and leader {leader:?} of {term:?} became {now:?}"
             ));
         }
         self.all_answered()?;
@@ -77,7 +81,10 @@ impl Run {
             }
         }
         let now = self.world.now;
-        self.world.trace.line(now, None, || format!("{away:?} are gone"));
+        self.world.trace.line(now, None, || {
+            let names: Vec<_> = away.iter().copied().map(id_of).collect();
+            format!("AWAY: {names:?} are cut off or dead")
+        });
         let end = self.world.now + nanos(RECOVERY);
         let leads =
             |run: &Self| run.leader().is_some_and(|(_, leader)| stay.contains(&id_of(leader)));

@@ -8,11 +8,13 @@ use raft_node::core::{Event, Membership, NodeId, Outcome, Proposal, Refusal, Req
 
 use crate::cluster::CallId;
 use crate::sim::checker::Claim;
+use crate::sim::describe;
 use crate::sim::node::{SimNode, Waiting};
-use crate::sim::world::World;
+use crate::sim::world::{World, id_of};
 
 impl World {
     pub(super) fn done(&mut self, node: usize, waiting: Waiting, outcome: Outcome) {
+        let name = id_of(node);
         let (call, result) = match (waiting, outcome) {
             (Waiting::Proposal(call), Outcome::Committed { index, .. }) => {
                 let SimNode { handed_out, lost, committed, .. } = &mut self.nodes[node];
@@ -27,7 +29,7 @@ impl World {
             (Waiting::Read(call, query, began), Outcome::Readable { index }) => {
                 self.checker.check_read(node, began, index);
                 if self.nodes[node].applied < index {
-                    self.checker.fail(format!("node {node} may read at {index}, not yet applied"));
+                    self.checker.fail(format!("{name:?} may read at {index}, not yet applied"));
                 }
                 (call, Ok(self.nodes[node].query(query)))
             }
@@ -64,7 +66,8 @@ impl World {
     }
 
     pub(super) fn resolve(&mut self, call: CallId, result: Result<Bytes, RequestError>) {
-        self.trace.line(self.now, None, || format!("call {} ends: {result:?}", call.0));
+        self.trace
+            .line(self.now, None, || format!("call {} {}", call.0, describe::answer(&result)));
         self.trace.absorb(&(call, result.as_ref().ok()));
         if let Some(answered) = self.calls.insert(call, Some(result)).flatten() {
             self.checker.fail(format!("I16: call {} had its answer: {answered:?}", call.0));
@@ -107,7 +110,7 @@ impl World {
     pub(crate) fn propose_all(&mut self, node: usize, commands: Vec<Bytes>) -> Vec<CallId> {
         let (mut calls, mut proposals) = (Vec::new(), Vec::new());
         for command in commands {
-            let (call, runs) = self.open_call(node, || format!("propose {command:?}"));
+            let (call, runs) = self.open_call(node, || describe::command(&command));
             calls.push(call);
             if runs {
                 let request = self.nodes[node].wait(Waiting::Proposal(call));
@@ -122,7 +125,7 @@ impl World {
 
     pub(crate) fn read(&mut self, node: usize, query: Bytes) -> CallId {
         let began = self.checker.newest_commit();
-        let described = format!("read {query:?}");
+        let described = describe::query(&query);
         self.ask(node, described, |call| Waiting::Read(call, query, began), Event::Read)
     }
 

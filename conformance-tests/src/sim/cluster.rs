@@ -9,6 +9,7 @@ use raft_node::core::{NodeId, RoleKind, Term};
 use crate::cluster::{CallId, Cluster, Members, Network, Setup, Traffic};
 use crate::machine::Oracle;
 use crate::sim::options::Options;
+use crate::sim::trace::Form;
 use crate::sim::world::{World, id_of, membership_of, number};
 
 /// A cluster in virtual time.
@@ -156,7 +157,7 @@ impl Cluster for SimCluster {
         let Self { scenario, world } = self;
         format!(
             "{}\nreplay: cargo run --release -p conformance-tests -- scenario {scenario} --seed {}",
-            world.trace(),
+            world.trace().table(Form::Short),
             world.options.seed
         )
     }

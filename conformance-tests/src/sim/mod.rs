@@ -3,6 +3,7 @@
 mod calls;
 mod checker;
 mod cluster;
+mod describe;
 mod disk;
 pub(crate) mod network;
 mod node;
@@ -17,5 +18,5 @@ pub(crate) use checker::is_quorum;
 pub use cluster::SimCluster;
 pub use options::Options;
 pub(crate) use snapshots::Snapshots;
-pub use trace::Trace;
+pub use trace::{Form, Table, Trace};
 pub use world::World;

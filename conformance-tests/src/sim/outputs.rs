@@ -4,20 +4,21 @@ use bytes::BytesMut;
 use raft_node::core::{Entries, Event, Message, Notice, Output, Snapshot};
 use raft_node::{RequestError, StateMachine};
 
+use crate::sim::describe;
 use crate::sim::network::is_request;
 use crate::sim::node::{ApplyJob, SimNode};
 use crate::sim::random::within;
 use crate::sim::snapshots::SnapshotJob;
-use crate::sim::trace::describe_write;
-use crate::sim::world::{Item, Local, World, number};
+use crate::sim::world::{Item, Local, World, id_of, number};
 
 impl World {
     pub(super) fn carry_out(&mut self, node: usize, output: Output) {
+        let name = id_of(node);
         match output {
             Output::Persist(write) => {
-                self.trace.line(self.now, Some(node), || describe_write(&write));
+                self.trace.line(self.now, Some(node), || describe::write(&write));
                 if !self.nodes[node].disk.write(write) {
-                    self.checker.fail(format!("node {node} writes what does not fit its log"));
+                    self.checker.fail(format!("{name:?} writes what does not fit its log"));
                 }
             }
             Output::Send(message) => self.send(node, message),
@@ -38,10 +39,10 @@ impl World {
             }
             Output::Done { request, outcome } => match self.nodes[node].waiting.remove(&request) {
                 Some(waiting) => self.done(node, waiting, outcome),
-                None => self.checker.fail(format!("I16: node {node} answered {request:?} twice")),
+                None => self.checker.fail(format!("I16: {name:?} answered {request:?} twice")),
             },
             Output::Notice(notice) => {
-                self.trace.line(self.now, Some(node), || format!("{notice:?}"));
+                self.trace.line(self.now, Some(node), || describe::notice(&notice));
                 if matches!(notice, Notice::SnapshotWanted) {
                     self.nodes[node].snapshots.policy.wanted = true;
                 }
@@ -89,6 +90,9 @@ impl World {
         let later = committed.split_off(&last.next());
         let replies = std::mem::replace(committed, later);
         *handed_out = last;
+        self.trace.line(self.now, Some(node), || {
+            format!("knows that {} is committed", describe::entries(&entries))
+        });
         snapshots.policy.entries += entries.len() as u64;
         self.queue_job(node, ApplyJob::Apply { entries, replies });
     }
@@ -101,7 +105,7 @@ impl World {
         *handed_out = index;
         *lost = false;
         snapshots.policy.entries = 0;
-        self.trace.line(self.now, Some(node), || format!("restores its state of {index}"));
+        self.trace.line(self.now, Some(node), || format!("restores its state of {index:?}"));
         for call in overtaken.into_values() {
             // It is in the snapshot, and its result is not.
             self.resolve(call, Err(RequestError::Unknown));
@@ -124,6 +128,7 @@ impl World {
 
     /// The state machine has finished what it was at, and takes the next.
     pub(super) fn apply_next(&mut self, node: usize) {
+        let name = id_of(node);
         let Some(job) = self.nodes[node].jobs.pop_front() else { return };
         if !self.nodes[node].jobs.is_empty() {
             self.begin_job(node);
@@ -139,7 +144,7 @@ impl World {
             ApplyJob::Restore(snapshot) => match self.nodes[node].restore(&snapshot) {
                 Ok(()) => self.step(node, Event::Applied(snapshot.position.index)),
                 Err(error) => {
-                    self.checker.fail(format!("node {node} can't restore {snapshot:?}: {error}"));
+                    self.checker.fail(format!("{name:?} can't restore {snapshot:?}: {error}"));
                 }
             },
             ApplyJob::Freeze => self.frozen(node),
@@ -172,20 +177,21 @@ impl World {
     }
 
     pub(super) fn own_snapshot_done(&mut self, node: usize) {
+        let name = id_of(node);
         if self.chance(self.options.snapshot_failures) {
             return self.snapshot_over(node, false);
         }
         match self.nodes[node].snapshots.finish_own() {
             Ok(Some(snapshot)) => {
                 self.trace.line(self.now, Some(node), || {
-                    format!("has taken a snapshot of {:?}", snapshot.position)
+                    format!("has taken a snapshot of {:?}", snapshot.position.index)
                 });
                 self.checker.disk_changed(&self.nodes, node);
                 self.step(node, Event::SnapshotTaken(snapshot));
                 self.snapshot_over(node, true);
             }
             Ok(None) => {}
-            Err(error) => self.checker.fail(format!("a snapshot of node {node}: {error}")),
+            Err(error) => self.checker.fail(format!("a snapshot of {name:?}: {error}")),
         }
     }
 
@@ -198,6 +204,7 @@ impl World {
 
     /// The store of snapshots has done what it was at, and takes the next.
     pub(super) fn snapshot_job_done(&mut self, node: usize) {
+        let name = id_of(node);
         let done = self.nodes[node].snapshots.finish();
         if self.nodes[node].snapshots.has_jobs() {
             let at = self.disk_done(node);
@@ -209,7 +216,7 @@ impl World {
                 self.step(node, event);
             }
             Ok(None) => {}
-            Err(error) => self.checker.fail(format!("snapshots of node {node}: {error}")),
+            Err(error) => self.checker.fail(format!("snapshots of {name:?}: {error}")),
         }
     }
 }

@@ -4,21 +4,58 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use raft_node::core::{Body, Message, Write};
+use clap::ValueEnum;
+use raft_node::core::{AppendResult, Body, Message};
 
-/// A digest of everything that happened, and, if it is recorded, the last part of it as text.
+use crate::sim::describe;
+use crate::sim::world::id_of;
+
+/// A digest of everything that happened, and, if it is recorded, the story of it, which shows as a
+/// table of time, node and event.
 #[derive(Clone, Debug)]
 pub struct Trace {
     digest: DefaultHasher,
-    lines: Option<VecDeque<String>>,
+    events: Option<VecDeque<Event>>,
+    /// Events before the ones that were kept.
+    forgotten: usize,
 }
 
-/// How many lines a recorded trace keeps.
-const KEPT: usize = 4000;
+#[derive(Clone, Debug)]
+struct Event {
+    /// In nanoseconds of virtual time.
+    at: u64,
+    node: Option<usize>,
+    text: String,
+    /// A message that tells nothing new by itself.
+    routine: bool,
+}
+
+/// How many events a recorded trace keeps: some minutes of a busy cluster.
+const KEPT: usize = 200_000;
+
+/// How much of a trace a table shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// The last 200 events, cut to 160 characters, without the heartbeats and acknowledgements that had no effect
+    Short,
+    /// Every event with all its details
+    Full,
+}
+
+impl Form {
+    /// The most lines, and the most characters of a line.
+    const fn limits(self) -> (usize, usize) {
+        match self {
+            Self::Short => (200, 160),
+            Self::Full => (usize::MAX, usize::MAX),
+        }
+    }
+}
 
 impl Trace {
     pub(crate) fn new(record: bool) -> Self {
-        Self { digest: DefaultHasher::new(), lines: record.then(VecDeque::new) }
+        let events = record.then(VecDeque::new);
+        Self { digest: DefaultHasher::new(), events, forgotten: 0 }
     }
 
     pub(crate) fn absorb(&mut self, event: &impl Hash) {
@@ -26,13 +63,27 @@ impl Trace {
     }
 
     pub(crate) fn line(&mut self, now: u64, node: Option<usize>, text: impl FnOnce() -> String) {
-        if let Some(lines) = &mut self.lines {
-            let node = node.map_or_else(|| "-".to_owned(), |node| node.to_string());
-            if lines.len() == KEPT {
-                lines.pop_front();
+        self.keep(|| Event { at: now, node, text: text(), routine: false });
+    }
+
+    /// A node receives a message.
+    pub(crate) fn receipt(&mut self, now: u64, node: usize, message: &Message) {
+        let routine = match &message.body {
+            Body::Append(append) => append.entries.is_empty(),
+            Body::AppendReply(reply) => matches!(reply.result, AppendResult::Accepted { .. }),
+            _ => false,
+        };
+        let text = || describe::message(message);
+        self.keep(|| Event { at: now, node: Some(node), text: text(), routine });
+    }
+
+    fn keep(&mut self, event: impl FnOnce() -> Event) {
+        if let Some(events) = &mut self.events {
+            if events.len() == KEPT {
+                events.pop_front();
+                self.forgotten += 1;
             }
-            let ms = now as f64 / 1e6;
-            lines.push_back(format!("{ms:12.3} ms  node {node:>2}  {}", text()));
+            events.push_back(event());
         }
     }
 
@@ -41,46 +92,131 @@ impl Trace {
     pub fn digest(&self) -> u64 {
         self.digest.finish()
     }
+
+    /// Whether there is nothing to show.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.as_ref().is_none_or(VecDeque::is_empty)
+    }
+
+    /// What happened, one event a line.
+    #[must_use]
+    pub const fn table(&self, form: Form) -> Table<'_> {
+        Table { trace: self, form }
+    }
 }
 
-impl fmt::Display for Trace {
+/// A trace as a readable table.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'a> {
+    trace: &'a Trace,
+    form: Form,
+}
+
+impl Table<'_> {
+    /// What there is to show.
+    fn events(&self) -> Vec<&Event> {
+        let events = self.trace.events.iter().flatten();
+        let next = events.clone().skip(1).map(Some).chain([None]);
+        let had_effect = |event: &Event, next: Option<&Event>| {
+            next.is_some_and(|next| (next.at, next.node) == (event.at, event.node))
+        };
+        events
+            .zip(next)
+            .filter(|(event, next)| {
+                self.form == Form::Full || !event.routine || had_effect(event, *next)
+            })
+            .map(|(event, _)| event)
+            .collect()
+    }
+}
+
+impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in self.lines.iter().flatten() {
-            writeln!(f, "{line}")?;
+        let Some(all) = self.trace.events.as_ref().filter(|all| !all.is_empty()) else {
+            return Ok(());
+        };
+        let (most, width) = self.form.limits();
+        let mut line = |time: &str, node: &str, text: &str| {
+            writeln!(f, "{}", cut(format!("{time:>12}  {node:<4}  {text}"), width))
+        };
+        let events = self.events();
+        let earlier = events.len().saturating_sub(most) + self.trace.forgotten;
+        let routine = all.len() - events.len();
+        line("time in ms", "node", "what happened")?;
+        if earlier > 0 {
+            line("...", "", &format!("{earlier} earlier events are left out"))?;
+        }
+        if routine > 0 {
+            let what = "heartbeats and acknowledgements without effect are left out";
+            line("...", "", &format!("{routine} {what}"))?;
+        }
+        for Event { at, node, text, .. } in events.iter().skip(events.len().saturating_sub(most)) {
+            let node = node.map(|node| format!("{:?}", id_of(node))).unwrap_or_default();
+            line(&format!("{:.3}", *at as f64 / 1e6), &node, text)?;
         }
         Ok(())
     }
 }
 
-/// A write as one line of a trace.
-pub(crate) fn describe_write(write: &Write) -> String {
-    let hard = write.hard_state.map(|hard| format!("term {} vote {:?}, ", hard.term, hard.vote));
-    let (entries, cut) = (write.entries.len(), write.truncate_from);
-    let begin = write.begin_after.map(|position| format!(", begins after {position:?}"));
-    let (hard, begin) = (hard.unwrap_or_default(), begin.unwrap_or_default());
-    format!("writes {hard}{entries} entries, cut {cut:?}{begin}")
+/// The line, ended by dots if it is longer than so many characters.
+fn cut(mut line: String, width: usize) -> String {
+    const DOTS: &str = "...";
+    if line.chars().nth(width).is_some() {
+        let kept = line.char_indices().nth(width.saturating_sub(DOTS.len()));
+        line.truncate(kept.map_or(0, |(at, _)| at));
+        line.push_str(DOTS);
+    }
+    line
 }
 
-/// A message as one line of a trace.
-pub(crate) fn describe(message: &Message) -> String {
-    let Message { from, term, body, .. } = message;
-    match body {
-        Body::Append(append) => format!(
-            "append from {from} in term {term}: {} entries after {}/{}, commit {}, number {}",
-            append.entries.len(),
-            append.prev.index,
-            append.prev.term,
-            append.commit,
-            append.sequence
-        ),
-        Body::SnapshotChunk(chunk) => format!(
-            "snapshot of {:?} from {from} in term {term}: {} of {} bytes at {}, number {}",
-            chunk.snapshot.position,
-            chunk.data.len(),
-            chunk.snapshot.size,
-            chunk.offset,
-            chunk.sequence
-        ),
-        other => format!("from {from} in term {term}: {other:?}"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table_of(events: usize, text: &str, form: Form) -> String {
+        let mut trace = Trace::new(true);
+        for number in 0..events {
+            trace.line(number as u64 * 1_500_000, Some(number % 3), || format!("{number} {text}"));
+        }
+        trace.table(form).to_string()
+    }
+
+    #[test]
+    fn each_event_is_one_aligned_line_with_the_name_of_its_node() {
+        let mut trace = Trace::new(true);
+        trace.line(1_500_000, Some(0), || "starts".into());
+        trace.line(12_345_678_901, Some(11), || "crashes".into());
+        trace.line(12_345_678_901, None, || "call 7 fails".into());
+        let expected = "  time in ms  node  what happened\n       1.500  n1    starts\n   \
+                        12345.679  n12   crashes\n   12345.679        call 7 fails\n";
+        assert_eq!(trace.table(Form::Short).to_string(), expected);
+    }
+
+    #[test]
+    fn a_short_table_has_the_last_events_and_says_how_many_are_missing() {
+        let table = table_of(300, "happens", Form::Short);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 1 + 1 + 200);
+        assert!(lines[1].ends_with("100 earlier events are left out"), "{}", lines[1]);
+        assert!(lines[2].ends_with("100 happens") && lines[201].ends_with("299 happens"));
+        assert_eq!(table_of(300, "happens", Form::Full).lines().count(), 1 + 300);
+        assert!(!table_of(200, "happens", Form::Short).contains("left out"));
+    }
+
+    #[test]
+    fn a_short_table_cuts_long_lines_between_characters() {
+        let long = "ä".repeat(300);
+        let short = table_of(1, &long, Form::Short);
+        let line = short.lines().last().unwrap_or_default();
+        assert!(line.ends_with("ä...") && line.chars().count() == 160, "{line}");
+        assert!(table_of(1, &long, Form::Full).contains(&long));
+    }
+
+    #[test]
+    fn nothing_is_shown_of_what_was_not_recorded() {
+        let mut trace = Trace::new(false);
+        trace.line(1, None, || "happens".into());
+        assert!(trace.is_empty() && trace.table(Form::Full).to_string().is_empty());
     }
 }

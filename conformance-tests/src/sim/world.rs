@@ -13,11 +13,12 @@ use raft_node::{RequestError, StateMachine};
 use crate::cluster::{CallId, Setup, Traffic};
 use crate::machine::{Machine, SharedOracle};
 use crate::sim::checker::Checker;
+use crate::sim::describe;
 use crate::sim::network::{MS, Network};
 use crate::sim::node::SimNode;
 use crate::sim::options::Options;
 use crate::sim::random::{chance, within};
-use crate::sim::trace::{Trace, describe};
+use crate::sim::trace::Trace;
 
 /// No run takes so many steps, unless nodes answer each other without end.
 const STORM: u64 = 5_000_000;
@@ -167,6 +168,16 @@ impl World {
         &self.trace
     }
 
+    /// What happened, when nothing more will happen.
+    pub(crate) fn into_trace(self) -> Trace {
+        self.trace
+    }
+
+    /// How many steps the nodes have made.
+    pub(crate) const fn steps(&self) -> u64 {
+        self.steps
+    }
+
     pub(crate) fn tick(&mut self) -> u64 {
         self.ticks += 1;
         self.ticks
@@ -246,7 +257,7 @@ impl World {
         let (from, to) = (number(message.from), number(message.to));
         let arrives = !self.options.cuts_take_all || self.network.is_up(from, to);
         if arrives && self.nodes[to].raft.is_some() {
-            self.trace.line(self.now, Some(to), || format!("receives {}", describe(&message)));
+            self.trace.receipt(self.now, to, &message);
             self.step(to, Event::Receive(message));
         }
     }
@@ -300,6 +311,7 @@ impl World {
     }
 
     pub(crate) fn start(&mut self, node: usize) {
+        let name = id_of(node);
         if self.nodes[node].raft.is_some() {
             return;
         }
@@ -317,7 +329,7 @@ impl World {
                 self.checker.started(&self.nodes, node);
                 self.plan_wake(node);
             }
-            Err(error) => self.checker.fail(format!("node {node} does not start: {error}")),
+            Err(error) => self.checker.fail(format!("{name:?} does not start: {error}")),
         }
     }
 
@@ -349,6 +361,7 @@ impl World {
     }
 
     pub(crate) fn crash(&mut self, node: usize) {
+        let name = id_of(node);
         if self.nodes[node].raft.is_none() {
             return;
         }
@@ -365,7 +378,7 @@ impl World {
                     self.resolve(call, Err(error));
                 }
             }
-            Err(error) => self.checker.fail(format!("snapshots of node {node}: {error}")),
+            Err(error) => self.checker.fail(format!("snapshots of {name:?}: {error}")),
         }
     }
 
@@ -391,13 +404,15 @@ impl World {
     /// Writes into the trace how the nodes are.
     pub(crate) fn describe_nodes(&mut self) {
         let open = self.calls.iter().filter(|(_, answer)| answer.is_none());
-        let open: Vec<CallId> = open.map(|(call, _)| *call).collect();
-        self.trace.line(self.now, None, || format!("have no answer: {open:?}"));
+        let open: Vec<u64> = open.map(|(call, _)| call.0).collect();
+        if !open.is_empty() {
+            self.trace.line(self.now, None, || format!("END: calls without an answer: {open:?}"));
+        }
         for (node, state) in self.nodes.iter().enumerate() {
-            let status = state.raft.as_ref().map(raft_node::core::Raft::status);
-            let waiting = &state.waiting;
-            self.trace.line(self.now, Some(node), || {
-                format!("waits for {waiting:?}, lost: {}, is {status:?}", state.lost)
+            let lost = if state.lost { ", has lost its state" } else { "" };
+            self.trace.line(self.now, Some(node), || match &state.raft {
+                Some(raft) => format!("END: {}{lost}", describe::status(&raft.status())),
+                None => "END: does not run".into(),
             });
         }
     }

@@ -6,7 +6,7 @@ use crate::sim::checker::Checker;
 use crate::sim::checker::disks::Log;
 use crate::sim::checker::quorum::is_quorum;
 use crate::sim::node::SimNode;
-use crate::sim::world::number;
+use crate::sim::world::{id_of, number};
 
 /// Something that a node has answered.
 #[derive(Clone, Debug)]
@@ -26,8 +26,9 @@ impl Checker {
     /// I15, before any client compares values: a read sees everything that was committed when it
     /// began, wherever it was.
     pub(crate) fn check_read(&mut self, node: usize, began: LogIndex, index: LogIndex) {
+        let name = id_of(node);
         self.demand(began <= index, || {
-            format!("I15: node {node} reads at {index}, but {began} was committed when it began")
+            format!("I15: {name:?} reads at {index}, but {began} was committed when it began")
         });
     }
 
@@ -52,11 +53,12 @@ impl Checker {
 
     /// I2, I4 and I5, for all entries that this node now knows to be committed.
     pub(super) fn check_commits(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
+        let name = id_of(node);
         if self.known[node].commit < status.base {
             // A snapshot covers them. What it says of the log was checked before it was restored.
             let known = self.committed_term(status.base);
             self.demand(known.is_some(), || {
-                format!("I4: node {node} compacts to {}, which nobody committed", status.base)
+                format!("I4: {name:?} compacts to {}, which nobody committed", status.base)
             });
             self.known[node].commit = status.base;
         }
@@ -68,8 +70,9 @@ impl Checker {
     }
 
     fn check_commit(&mut self, nodes: &[SimNode], node: usize, index: LogIndex, status: &Status) {
+        let name = id_of(node);
         let Some(entry) = nodes[node].disk.current().entry(index) else {
-            return self.fail(format!("I8: node {node} commits {index}, which it does not have"));
+            return self.fail(format!("I8: {name:?} commits {index}, which it does not have"));
         };
         if index == self.newest_commit().next() {
             let holds = |id: NodeId| self.holds(nodes, id, index, entry.term);
@@ -78,7 +81,7 @@ impl Checker {
             let durable = is_quorum(before, holds) || is_quorum(&status.membership, holds);
             self.demand(durable, || {
                 format!(
-                    "I5: node {node} commits {entry:?} without a quorum of {:?}",
+                    "I5: {name:?} commits {entry:?} without a quorum of {:?}",
                     status.membership
                 )
             });
@@ -87,7 +90,7 @@ impl Checker {
         let place = usize::try_from(index.prev().get()).unwrap_or(usize::MAX);
         let known = self.committed.get(place).map(|known| known.entry.clone());
         let same = known.as_ref() == Some(entry);
-        self.demand(same, || format!("I4: node {node} commits {entry:?}, others {known:?}"));
+        self.demand(same, || format!("I4: {name:?} commits {entry:?}, others {known:?}"));
     }
 
     /// Whether a node has an entry for good.

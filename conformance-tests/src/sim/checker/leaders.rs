@@ -10,13 +10,14 @@ use crate::sim::world::{id_of, number};
 impl Checker {
     /// I1, I3 and I13.
     pub(super) fn check_leader(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
+        let name = id_of(node);
         if status.role != RoleKind::Leader {
             self.known[node].leads = None;
             return;
         }
         let first = *self.leaders.entry(status.term).or_insert(node);
         self.demand(first == node, || {
-            format!("I1: nodes {first} and {node} both led in term {}", status.term)
+            format!("I1: {:?} and {name:?} both led in term {}", id_of(first), status.term)
         });
         if self.known[node].leads != Some(status.term) {
             self.known[node].leads = Some(status.term);
@@ -29,6 +30,7 @@ impl Checker {
     /// I3: a new leader has everything that is committed. One of an old term may win late, without
     /// what was committed since.
     fn check_completeness(&mut self, nodes: &[SimNode], node: usize, term: Term) {
+        let name = id_of(node);
         let log = Log::current(&nodes[node]);
         let behind = usize::try_from(log.base().index.get()).unwrap_or(usize::MAX);
         let known = self.committed.get(behind..).unwrap_or_default();
@@ -39,21 +41,22 @@ impl Checker {
         let base = log.base();
         let sound = self.committed_term(base.index) == Some(base.term);
         self.demand(missing.is_none() && sound, || {
-            format!("I3: leader {node} of term {term} lacks committed {missing:?}, base {base:?}")
+            format!("I3: leader {name:?} of term {term} lacks committed {missing:?}, base {base:?}")
         });
     }
 
     /// I13: what a leader believes that the others have is on their disks.
     fn check_matches(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
+        let name = id_of(node);
         let current = Log::current(&nodes[node]);
         for peer in &status.peers {
             let at = number(peer.id);
             let Some(other) = nodes.get(at) else {
-                return self.fail(format!("I17: leader {node} has a peer {}", peer.id));
+                return self.fail(format!("I17: leader {name:?} has a peer {}", peer.id));
             };
             let before = self.known[node].matched[at].replace(peer.matched);
             self.demand(before.is_none_or(|before| before <= peer.matched), || {
-                format!("I13: the match of {peer:?} at leader {node} fell from {before:?}")
+                format!("I13: the match of {peer:?} at leader {name:?} fell from {before:?}")
             });
             // A leader that was deposed without knowing it may be wrong about the others.
             let deposed = other.disk.durable().hard_state.term > status.term;
@@ -61,7 +64,7 @@ impl Checker {
             let holds = peer.matched < peer.next
                 && (deposed || theirs == self.term_in(&current, peer.matched));
             self.demand(holds, || {
-                format!("I13: leader {node} believes that {peer:?} has what its disk lacks")
+                format!("I13: leader {name:?} believes that {peer:?} has what its disk lacks")
             });
         }
         // Who is removed and added again begins anew, perhaps within one step.

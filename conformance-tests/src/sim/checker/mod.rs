@@ -18,6 +18,7 @@ pub(crate) use self::commits::Claim;
 pub(crate) use self::quorum::is_quorum;
 use crate::sim::checker::disks::Log;
 use crate::sim::node::SimNode;
+use crate::sim::world::id_of;
 
 /// What has ever been true, and what must stay so.
 pub(crate) struct Checker {
@@ -98,6 +99,7 @@ impl Checker {
 
     /// A node's disk holds something new for good (I7, I8, I10).
     pub(crate) fn disk_changed(&mut self, nodes: &[SimNode], node: usize) {
+        let name = id_of(node);
         let SimNode { disk, snapshots, .. } = &nodes[node];
         let hard_state = disk.durable().hard_state;
         let begin_after = disk.durable().begin_after().index;
@@ -105,25 +107,26 @@ impl Checker {
         let Known { durable_term, snapshot: relied_on, .. } = self.known[node];
         self.demand(hard_state.term >= durable_term, || {
             let now = hard_state.term;
-            format!("I7: the durable term of node {node} fell from {durable_term} to {now}")
+            format!("I7: the durable term of {name:?} fell from {durable_term} to {now}")
         });
         self.demand(snapshot >= relied_on, || {
-            format!("I7: node {node} relies on a snapshot of {relied_on}, its disk has {snapshot}")
+            format!("I7: {name:?} relies on a snapshot of {relied_on}, its disk has {snapshot}")
         });
         self.demand(begin_after <= snapshot, || {
-            format!("I8: the log of node {node} begins after {begin_after}, snapshot {snapshot}")
+            format!("I8: the log of {name:?} begins after {begin_after}, snapshot {snapshot}")
         });
         self.known[node].durable_term = hard_state.term;
         if let Some(vote) = hard_state.vote {
             let first = *self.votes.entry((node, hard_state.term)).or_insert(vote);
             self.demand(first == vote, || {
-                format!("I10: node {node} voted for {first} and {vote} in term {}", hard_state.term)
+                format!("I10: {name:?} voted for {first} and {vote} in term {}", hard_state.term)
             });
         }
     }
 
     /// A step has produced these outputs; none is carried out yet.
     pub(crate) fn before_outputs(&mut self, nodes: &[SimNode], node: usize, outputs: &[Output]) {
+        let name = id_of(node);
         let mut writes = 0;
         let mut appends: Vec<NodeId> = Vec::new();
         for output in outputs {
@@ -140,31 +143,33 @@ impl Checker {
                             || log.entry(entry.index).is_some_and(|it| it != *entry)
                     });
                     self.demand(gone.is_none(), || {
-                        format!("I8: node {node} applies what is not on its disk: {gone:?}")
+                        format!("I8: {name:?} applies what is not on its disk: {gone:?}")
                     });
                 }
                 Output::Restore(snapshot) => self.check_snapshot(node, snapshot),
                 _ => {}
             }
         }
-        self.demand(writes <= 1, || format!("node {node} wrote {writes} times in one step"));
+        self.demand(writes <= 1, || format!("{name:?} wrote {writes} times in one step"));
     }
 
     /// A snapshot holds committed entries and says the truth about them (I4).
     fn check_snapshot(&mut self, node: usize, snapshot: &Snapshot) {
+        let name = id_of(node);
         let position = snapshot.position;
         let known = self.committed_term(position.index);
         let membership = self.membership_at(position.index).clone();
         self.demand(known == Some(position.term) && membership == snapshot.membership, || {
-            format!("I4: {snapshot:?} at node {node}, where {known:?} and {membership:?} hold")
+            format!("I4: {snapshot:?} at {name:?}, where {known:?} and {membership:?} hold")
         });
     }
 
     /// The outputs of a step are on their way.
     pub(crate) fn after_outputs(&mut self, nodes: &[SimNode], node: usize) {
+        let name = id_of(node);
         let Some(raft) = &nodes[node].raft else { return };
         if let Err(broken) = raft.check_invariants() {
-            self.fail(format!("node {node}: {broken}"));
+            self.fail(format!("an invariant of the core at {name:?}: {broken}"));
         }
         let status = raft.status();
         self.check_progress(node, &status);
@@ -182,23 +187,25 @@ impl Checker {
     /// A leader counts copies of entries of its own term only (paper, section 5.4.2): those of
     /// earlier terms may still be overwritten although a majority has them.
     fn check_counting(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
+        let name = id_of(node);
         if status.role == RoleKind::Leader && status.commit > self.known[node].commit {
-            let term = self.term_in(&Log::current(&nodes[node]), status.commit);
-            self.demand(term == Some(status.term), || {
-                let Status { term: leads, commit, .. } = status;
-                format!("I5: leader {node} of term {leads} counts copies of {commit} of {term:?}")
+            let at = self.term_in(&Log::current(&nodes[node]), status.commit);
+            self.demand(at == Some(status.term), || {
+                let (Status { term, commit, .. }, at) = (status, at.unwrap_or_default());
+                format!("I5: leader {name:?} of {term:?} counts copies of {commit:?}, an entry of {at:?}")
             });
         }
     }
 
     /// I7 and I8: nothing falls within one life, and everything is in its order.
     fn check_progress(&mut self, node: usize, status: &Status) {
+        let name = id_of(node);
         let Known { commit, applied, snapshot, lost, .. } = self.known[node];
         let monotonic = status.commit >= commit
             && status.applied >= applied
             && (lost || status.snapshot >= snapshot);
         self.demand(monotonic, || {
-            format!("I7: commit, applied or snapshot of node {node} fell: {status:?}")
+            format!("I7: commit, applied or snapshot of {name:?} fell: {status:?}")
         });
         let ordered = status.base <= status.snapshot
             && status.snapshot <= status.commit
@@ -214,11 +221,12 @@ impl Checker {
     /// I12: no log holds two configurations of which nobody knows that they are committed, and the
     /// quorums of one and the next intersect.
     fn check_configurations(&mut self, nodes: &[SimNode], node: usize) {
+        let name = id_of(node);
         let image = nodes[node].disk.current();
         let log = image.memberships();
         let newest = self.newest_commit();
         let open = log.iter().filter(|(index, _)| *index > newest).count();
-        self.demand(open <= 1, || format!("I12: {open} uncommitted configurations at node {node}"));
+        self.demand(open <= 1, || format!("I12: {open} uncommitted configurations at {name:?}"));
         let Some((_, new)) = log.last() else { return };
         let old = match log.iter().rev().nth(1) {
             Some((_, old)) => old.clone(),
@@ -226,7 +234,7 @@ impl Checker {
         };
         let apart = quorum::can_be_apart(&old, new);
         self.demand(!apart, || {
-            format!("I12: quorums of {old:?} and {new:?} at node {node} need not intersect")
+            format!("I12: quorums of {old:?} and {new:?} at {name:?} need not intersect")
         });
     }
 

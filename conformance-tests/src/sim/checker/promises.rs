@@ -17,6 +17,7 @@ impl Checker {
         message: &Message,
         appends: &mut Vec<NodeId>,
     ) {
+        let name = id_of(node);
         if matches!(message.body, Body::Append(_)) {
             let twice = appends.contains(&message.to);
             self.demand(!twice, || format!("two appends to {} in one step", message.to));
@@ -24,11 +25,11 @@ impl Checker {
         }
         let hard_state = nodes[node].disk.durable().hard_state;
         self.demand(message.from == id_of(node) && number(message.to) < nodes.len(), || {
-            format!("I17: node {node} sends from {} to {}", message.from, message.to)
+            format!("I17: {name:?} sends from {} to {}", message.from, message.to)
         });
         self.demand(message.term <= hard_state.term, || {
             format!(
-                "I9: node {node} speaks of term {}, its disk says {}",
+                "I9: {name:?} speaks of term {}, its disk says {}",
                 message.term, hard_state.term
             )
         });
@@ -51,7 +52,7 @@ impl Checker {
             _ => true,
         };
         self.demand(holds, || {
-            format!("I9: node {node} promises what is not on its disk: {message:?}")
+            format!("I9: {name:?} promises what is not on its disk: {message:?}")
         });
         if let Body::SnapshotChunk(chunk) = &message.body {
             self.check_snapshot(node, &chunk.snapshot);
@@ -61,23 +62,24 @@ impl Checker {
     /// I6: committed entries stay. I8: what is compacted is in a durable snapshot. I11: a leader
     /// cuts nothing of its own log.
     pub(super) fn check_write(&mut self, nodes: &[SimNode], node: usize, write: &Write) {
+        let name = id_of(node);
         let is_membership = |payload: &Payload| matches!(payload, Payload::Membership(_));
         self.known[node].writes_membership =
             write.entries.iter().any(|entry| is_membership(&entry.payload));
         if let Some(position) = write.begin_after {
             let covered = nodes[node].snapshots.newest().map(|it| it.position.index);
             self.demand(covered >= Some(position.index), || {
-                format!("I8: node {node} compacts to {position:?} with a snapshot of {covered:?}")
+                format!("I8: {name:?} compacts to {position:?} with a snapshot of {covered:?}")
             });
             let known = self.committed_term(position.index);
             self.demand(known == Some(position.term), || {
-                format!("I8: node {node} compacts to {position:?}, committed is {known:?}")
+                format!("I8: {name:?} compacts to {position:?}, committed is {known:?}")
             });
         }
         let Some(from) = write.truncate_from else { return };
         let leads =
             nodes[node].raft.as_ref().is_some_and(|raft| raft.status().role == RoleKind::Leader);
-        self.demand(!leads, || format!("I11: leader {node} truncates its log at {from}"));
+        self.demand(!leads, || format!("I11: leader {name:?} truncates its log at {from}"));
         let current = nodes[node].disk.current();
         let kept = usize::try_from(from.prev().get()).unwrap_or(usize::MAX);
         let cut = self.committed.get(kept..).unwrap_or_default();
@@ -89,6 +91,6 @@ impl Checker {
             .filter(|committed| by.is_none_or(|by| committed.in_term <= by))
             .map(|committed| (committed.entry.index, committed.entry.term))
             .find(|(index, term)| current.entry(*index).map(|it| it.term) == Some(*term));
-        self.demand(lost.is_none(), || format!("I6: node {node} cuts a committed entry: {lost:?}"));
+        self.demand(lost.is_none(), || format!("I6: {name:?} cuts a committed entry: {lost:?}"));
     }
 }
