@@ -264,6 +264,7 @@ mod tests {
             Err(NodeError::IdentityVersion { found, expected: VERSION }) if found == VERSION + 1
         ));
     }
+
     #[test]
     fn an_identity_of_the_first_version_still_reads() {
         let mut stored = Stored::default();

@@ -302,6 +302,7 @@ mod tests {
         peers.adopt(members(&[1, 2, 4]));
         assert_eq!(dialled(&peers), [2, 4]);
     }
+
     /// R143: whichever of the members leads may bring up a node that was just added.
     #[test]
     fn a_node_that_was_not_added_yet_welcomes_all_members_of_a_large_cluster() {
