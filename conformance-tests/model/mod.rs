@@ -71,11 +71,11 @@ impl Bounds {
 
     /// All that are explored.
     pub(crate) fn all() -> Vec<Case> {
+        [Self::of_one_term(), Self::of_changes(), Self::of_several_terms()].concat()
+    }
+
+    fn of_one_term() -> Vec<Case> {
         let one = Self { active: 1, ..Self::elections(1) };
-        let two = Self::elections(2);
-        let alone = Self { founders: voters([1]), ..one.clone() };
-        let grown = vec![voters([1, 2]).into(), voters([1, 2, 3]).into()];
-        let case = |name, what, bounds| Case { name, what, bounds };
         vec![
             case("command", "a command", Self { commands: 1, ..one.clone() }),
             case(
@@ -102,8 +102,17 @@ impl Bounds {
             case(
                 "rivals",
                 "two candidates in one term, a crash, and one message comes twice",
-                Self { active: 2, crashes: 1, repetitions: 1, ..one.clone() },
+                Self { active: 2, crashes: 1, repetitions: 1, ..one },
             ),
+        ]
+    }
+
+    /// Changes of membership.
+    fn of_changes() -> Vec<Case> {
+        let one = Self { active: 1, ..Self::elections(1) };
+        let alone = Self { founders: voters([1]), ..one.clone() };
+        let grown = vec![voters([1, 2]).into(), voters([1, 2, 3]).into()];
+        vec![
             case(
                 "growth",
                 "a lone voter becomes two, then three",
@@ -119,6 +128,12 @@ impl Bounds {
                 "a fourth node takes the place of the third",
                 Self { nodes: 4, changes: vec![voters([1, 2, 4]).into()], ..one },
             ),
+        ]
+    }
+
+    fn of_several_terms() -> Vec<Case> {
+        let two = Self::elections(2);
+        vec![
             case(
                 "two-terms",
                 "two candidates, two terms, a command",
@@ -150,11 +165,16 @@ impl Bounds {
 }
 
 /// Bounds with a name.
+#[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// What happens within them, besides what always may.
     pub(crate) what: &'static str,
     pub(crate) bounds: Bounds,
+}
+
+const fn case(name: &'static str, what: &'static str, bounds: Bounds) -> Case {
+    Case { name, what, bounds }
 }
 
 fn voters<const N: usize>(ids: [u64; N]) -> Membership {

@@ -130,8 +130,8 @@ pub struct Setup {
     /// The cluster is founded by so many nodes, the first ones; the others are to be added. All
     /// nodes, if not set.
     pub founders: Option<usize>,
-    /// A node takes a snapshot after so many entries; only when it is asked to, if not set. It keeps
-    /// no entry that a snapshot covers.
+    /// A node takes a snapshot after so many entries; only when it is asked to, if not set. It
+    /// keeps no entry that a snapshot covers.
     pub snapshot_every: Option<u64>,
     /// Whether the leader serves reads by its lease.
     pub leases: bool,

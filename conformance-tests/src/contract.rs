@@ -51,7 +51,8 @@ use tempfile::TempDir;
 #[derive(Debug, thiserror::Error)]
 pub enum BrokenContract {
     /// Two machines that were given the same commands answer one of them differently. Look for a
-    /// clock, a random number, an order that differs from map to map, a state that a snapshot lacks.
+    /// clock, a random number, an order that differs from map to map, a state that a snapshot
+    /// lacks.
     #[error("command {number}: {who} answers {found:?}, not {expected:?}")]
     Answer {
         /// The command.
@@ -131,8 +132,9 @@ pub fn is_deterministic<M: StateMachine>(
 
 /// Crashes a machine that keeps its state on disk after each command, starts it again, and gives it
 /// the commands behind the index that it says to have [applied](StateMachine::applied), as a node
-/// does. Answers and the last snapshot must be those of a machine that never crashed. The same after
-/// a snapshot was restored. `open` opens the machine whose files are in a directory, or makes it.
+/// does. Answers and the last snapshot must be those of a machine that never crashed. The same
+/// after a snapshot was restored. `open` opens the machine whose files are in a directory, or makes
+/// it.
 ///
 /// A crash is a copy of the directory: what the process has given to the system is there, and what
 /// it holds back in its memory is not. So this notices a machine that stores its index later than

@@ -20,8 +20,8 @@
 //! their names, and clients whose histories must be linearizable ([`linearizability`]). All
 //! replicas report what they apply to one [`machine::Oracle`], which compares them.
 //!
-//! [`contract`] is for whoever writes a state machine: is it deterministic, and does it know after a
-//! crash what it has applied?
+//! [`contract`] is for whoever writes a state machine: is it deterministic, and does it know after
+//! a crash what it has applied?
 //!
 //! [`explore`] goes further: it draws a whole world from a seed, with faults of every kind, checks
 //! it after each step, then heals it and demands progress.

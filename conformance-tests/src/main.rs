@@ -48,8 +48,8 @@ struct Explore {
     /// Runs this one seed only.
     #[arg(long)]
     seed: Option<u64>,
-    /// Makes the one seed simpler, if it fails, before it is shown. Of many seeds, the first ones of
-    /// each kind of failure are always made simpler.
+    /// Makes the one seed simpler, if it fails, before it is shown. Of many seeds, the first ones
+    /// of each kind of failure are always made simpler.
     #[arg(long, requires = "seed")]
     shrink: bool,
     /// Shows what happened; of a run that failed, that is always done.

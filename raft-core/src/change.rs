@@ -72,8 +72,8 @@ impl Round {
         }
     }
 
-    /// Whether the new voter is too slow, or does not get on at all although it may answer: its disk
-    /// may hang.
+    /// Whether the new voter is too slow, or does not get on at all although it may answer: its
+    /// disk may hang.
     fn is_hopeless(&self, patience: Duration, now: Instant) -> bool {
         !self.caught_up && (self.number > ROUNDS || self.gained_at.plus(patience) <= now)
     }

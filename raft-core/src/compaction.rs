@@ -42,8 +42,8 @@ impl Raft {
         let described = self.describe_snapshot(snapshot.position.index);
         let doomed = self.doomed_snapshots.contains(&snapshot);
         if doomed || described != Some((snapshot.position, snapshot.membership.clone())) {
-            // One that the leader sent may have overtaken it, or the very same was given up while it
-            // arrived, and the host may get to know that only now.
+            // One that the leader sent may have overtaken it, or the very same was given up while
+            // it arrived, and the host may get to know that only now.
             self.dropped.stale += 1;
             return self.drop_snapshot(snapshot, out);
         }
@@ -61,8 +61,8 @@ impl Raft {
         self.old_snapshots.extend(old.filter(useless));
     }
 
-    /// Gives up a snapshot, unless it is the very one that this node relies on, an older one that is
-    /// still in use, or one that is just arriving.
+    /// Gives up a snapshot, unless it is the very one that this node relies on, an older one that
+    /// is still in use, or one that is just arriving.
     pub(crate) fn drop_snapshot(&mut self, snapshot: Snapshot, out: &mut Outbox<'_>) {
         let arrives = self.receiving.as_ref().is_some_and(|it| it.is_of(&snapshot));
         let relied_on = self.snapshot.as_ref() == Some(&snapshot);

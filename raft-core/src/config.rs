@@ -130,17 +130,17 @@ impl Config {
         /// Default true. Without it a leader that is cut off believes in itself for ever, and its
         /// clients wait as long.
         check_quorum: bool,
-        /// How long a leader waits for its own disk before it steps down, and a node whose disk does
-        /// not answer does not campaign either. Default 5 s; make it longer than the longest pause
-        /// of a healthy disk.
+        /// How long a leader waits for its own disk before it steps down, and a node whose disk
+        /// does not answer does not campaign either. Default 5 s; make it longer than the longest
+        /// pause of a healthy disk.
         disk_timeout: Duration,
         /// How many entries before the newest snapshot stay in the log, so that followers which are
         /// a little behind don't need the snapshot. Default 4,096.
         compaction_margin: u64,
         /// The size of one piece of a snapshot on its way to a follower, in bytes. Default 256 KiB.
         max_snapshot_chunk_bytes: usize,
-        /// How many bytes of a snapshot may be on their way to one follower, up to its disk. Default
-        /// 4 MiB.
+        /// How many bytes of a snapshot may be on their way to one follower, up to its disk.
+        /// Default 4 MiB.
         max_in_flight_snapshot_bytes: usize,
         /// The size of the entries in one `Append`, in bytes; a single larger entry still goes.
         /// Default 1 MiB. A link must carry frames of this size plus the largest command.

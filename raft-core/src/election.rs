@@ -101,8 +101,8 @@ impl Raft {
         self.counts_as_voter() && !self.disk_hangs() && self.hard_state.term.next().is_some()
     }
 
-    /// A voter, or one until a change that may not be committed: it may have the only log with which
-    /// that change can be finished.
+    /// A voter, or one until a change that may not be committed: it may have the only log with
+    /// which that change can be finished.
     fn counts_as_voter(&self) -> bool {
         let id = self.config.id;
         let (index, membership) = self.log.membership();

@@ -35,8 +35,8 @@ impl LogPosition {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// The entry that a leader writes at the start of its term, so that entries of earlier terms
-    /// can commit and reads can be served (dissertation, sections 3.6.2 and 6.4). It changes nothing
-    /// in the state machine.
+    /// can commit and reads can be served (dissertation, sections 3.6.2 and 6.4). It changes
+    /// nothing in the state machine.
     Noop,
     /// A command for the state machine, opaque to the core.
     Command(Bytes),

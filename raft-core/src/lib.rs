@@ -26,8 +26,8 @@
 //!    message, completion or wake-up is harmless.
 //! 2. Carry out every output. [`Output::Persist`]s are made durable in the order of their tickets,
 //!    [`Output::Apply`]s and [`Output::Restore`]s reach the state machine in order, and
-//!    [`Output::WriteSnapshot`]s and [`Output::DropSnapshot`]s the store in order; beyond these orders everything may run at once, and an
-//!    [`Output::Send`] may be lost.
+//!    [`Output::WriteSnapshot`]s and [`Output::DropSnapshot`]s the store in order; beyond these
+//!    orders everything may run at once, and an [`Output::Send`] may be lost.
 //! 3. Between steps wait for the next input or the [`deadline`](Raft::deadline), whichever comes
 //!    first. Being early is harmless; being late costs availability, never safety.
 //! 4. When a write fails, stop the node. There is no event for it: after a failed sync nobody knows
@@ -41,17 +41,17 @@
 //!
 //! A cluster is *founded* by some nodes that are all given the same [`Membership`], see
 //! [`Restored::founding`]. From then on the members are in the log. A node that comes later starts
-//! blank, with [`Restored::default`], and waits; [`Event::ChangeMembership`] at any node adds it. The
-//! request names the members as they shall be, whatever the difference is: the leader brings new
-//! voters up to date as learners, goes through a joint configuration, and answers when the change is
-//! committed. [`Notice::Membership`] tells the host whom to connect to. A node that is not a member
-//! any more finds itself missing there; stop it then. Members are named by ids that are never used
-//! again: a node that has lost its disk comes back as a new member, because it has forgotten its
-//! votes.
+//! blank, with [`Restored::default`], and waits; [`Event::ChangeMembership`] at any node adds it.
+//! The request names the members as they shall be, whatever the difference is: the leader brings
+//! new voters up to date as learners, goes through a joint configuration, and answers when the
+//! change is committed. [`Notice::Membership`] tells the host whom to connect to. A node that is
+//! not a member any more finds itself missing there; stop it then. Members are named by ids that
+//! are never used again: a node that has lost its disk comes back as a new member, because it has
+//! forgotten its votes.
 //!
 //! [`Event::TransferLeadership`] lets another node lead, before a planned stop for instance.
-//! [`Membership::prefer`] names nodes that shall lead if they can. A leader steps down by itself when
-//! it hears of no majority, or when its own disk does not answer.
+//! [`Membership::prefer`] names nodes that shall lead if they can. A leader steps down by itself
+//! when it hears of no majority, or when its own disk does not answer.
 //!
 //! # Snapshots
 //!
@@ -63,14 +63,14 @@
 //!    half written, while everything else goes on,
 //! 4. says [`Event::SnapshotTaken`].
 //!
-//! The core then drops entries, but for [`compaction_margin`](Config::compaction_margin), and when a
-//! follower needs what is gone, it sends the snapshot by itself: it asks the host for pieces with
+//! The core then drops entries, but for [`compaction_margin`](Config::compaction_margin), and when
+//! a follower needs what is gone, it sends the snapshot by itself: it asks the host for pieces with
 //! [`Output::ReadSnapshot`], and on the other side gives them to the host with
 //! [`Output::WriteSnapshot`]. When the last piece is durable there, [`Output::Restore`] tells the
 //! state machine to go on from it. There is nothing to report and nothing to time: losses, slow
-//! disks, new leaders and newer snapshots are the core's business. [`Output::DropSnapshot`] says when
-//! the space of a snapshot can be freed. In a cluster whose hosts keep no snapshots nobody ever says
-//! that one was taken, and none of these four outputs ever comes.
+//! disks, new leaders and newer snapshots are the core's business. [`Output::DropSnapshot`] says
+//! when the space of a snapshot can be freed. In a cluster whose hosts keep no snapshots nobody
+//! ever says that one was taken, and none of these four outputs ever comes.
 //!
 //! # What it gets in return
 //!

@@ -49,9 +49,9 @@ struct Cached {
     bytes: usize,
 }
 
-/// A write that the disk has not acknowledged. `last` is what of the log is durable once it is:
-/// a truncation lowers it, so a late completion can't vouch for entries that came in place of those that
-/// it wrote.
+/// A write that the disk has not acknowledged. `last` is what of the log is durable once it is: a
+/// truncation lowers it, so a late completion can't vouch for entries that came in place of those
+/// that it wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct InFlight {
     ticket: Ticket,

@@ -41,12 +41,11 @@ pub enum Output {
         max_bytes: usize,
     },
     /// Write bytes of a snapshot that the leader sends, then answer with
-    /// [`Event::SnapshotWritten`](crate::Event::SnapshotWritten). The pieces of one snapshot come in
-    /// order, from offset zero on; offset zero also means that what was written before of any
+    /// [`Event::SnapshotWritten`](crate::Event::SnapshotWritten). The pieces of one snapshot come
+    /// in order, from offset zero on; offset zero also means that what was written before of any
     /// snapshot that was not completed is of no use. With the last piece (`offset` plus the length
-    /// of `data` is the size) make the snapshot durable under its final name before answering:
-    /// from then on it is what [`Restored::snapshot`](crate::Restored::snapshot) says after a
-    /// crash.
+    /// of `data` is the size) make the snapshot durable under its final name before answering: from
+    /// then on it is what [`Restored::snapshot`](crate::Restored::snapshot) says after a crash.
     WriteSnapshot(SnapshotPiece),
     /// Nobody needs this snapshot any more, nor what was written of it: free the space. It comes in
     /// the order of the `WriteSnapshot`s.
@@ -135,8 +134,8 @@ pub enum Refusal {
     /// next election, which is a few election timeouts away as long as a majority is up.
     #[error("no leader is known")]
     NoLeader,
-    /// A limit of the [`Config`](crate::Config) is reached: too many requests wait, or too many bytes are not yet
-    /// committed or not yet on the disk. Try again a little later, and slow down.
+    /// A limit of the [`Config`](crate::Config) is reached: too many requests wait, or too many
+    /// bytes are not yet committed or not yet on the disk. Try again a little later, and slow down.
     #[error("too much is under way: a limit on waiting requests or uncommitted bytes is reached")]
     Overloaded,
     /// The command is larger than the `Config` allows. It will never be accepted.

@@ -146,8 +146,8 @@ impl Progress {
         sequence > self.dealt_with && self.matched < prev && prev < self.next
     }
 
-    /// Whether the rejection of message `sequence` proves that the peer has lost entries that it had
-    /// acknowledged: it was asked about them after the acknowledgement was here.
+    /// Whether the rejection of message `sequence` proves that the peer has lost entries that it
+    /// had acknowledged: it was asked about them after the acknowledgement was here.
     pub(crate) fn proves_loss(&self, sequence: u64, prev: LogIndex) -> bool {
         sequence > self.matched_at && prev <= self.matched
     }
@@ -157,8 +157,9 @@ impl Progress {
     pub(crate) fn rejected(&mut self, meeting: LogIndex, newest: u64) {
         self.dealt_with = newest;
         self.start_over(meeting.max(self.matched).next());
-        // Rejected again and again at the same place: the peer drops what it is sent, because its disk is slow
-        // perhaps. The next try comes with the heartbeat, not as fast as the network goes.
+        // Rejected again and again at the same place: the peer drops what it is sent, because its
+        // disk is slow perhaps. The next try comes with the heartbeat, not as fast as the network
+        // goes.
         let times = if self.met.0 == meeting { self.met.1 + 1 } else { 1 };
         self.met = (meeting, times);
         self.state = State::Probe { sent: times > PROBES };

@@ -152,10 +152,10 @@ impl Raft {
         self.step_all(input.at, [input.event], outputs);
     }
 
-    /// One step for several events, which have all happened by `at`, in this order. It means the same
-    /// as a step for each, and costs less: what follows from all of them is worked out once, in one
-    /// write and at most one message with entries to each peer. A host that finds several things
-    /// waiting passes them in together.
+    /// One step for several events, which have all happened by `at`, in this order. It means the
+    /// same as a step for each, and costs less: what follows from all of them is worked out once,
+    /// in one write and at most one message with entries to each peer. A host that finds several
+    /// things waiting passes them in together.
     pub fn step_all(
         &mut self,
         at: Instant,

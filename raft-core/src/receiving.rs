@@ -28,7 +28,8 @@ pub(crate) struct Receiving {
     /// Something was dropped for want of room. It is asked for when there is room: a leader that
     /// were told at once would send it again at once.
     overflowed: bool,
-    /// Tells this attempt from earlier ones at the same snapshot, of which the host may still speak.
+    /// Tells this attempt from earlier ones at the same snapshot, of which the host may still
+    /// speak.
     attempt: u64,
 }
 
@@ -252,8 +253,8 @@ impl Raft {
     }
 
     /// The host has lost its state: it needs a snapshot from another leader. As a leader it hands
-    /// over as soon as it has heard once more who is there. It may be elected all the same: nobody else may have the log
-    /// that a majority needs.
+    /// over as soon as it has heard once more who is there. It may be elected all the same: nobody
+    /// else may have the log that a majority needs.
     pub(crate) fn on_state_lost(&mut self, out: &mut Outbox<'_>) {
         self.applier.lose();
         self.refuse_confirmed_reads(out);

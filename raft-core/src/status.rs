@@ -75,8 +75,8 @@ pub struct PeerStatus {
     /// When it was last heard in this term; the start of the leadership if never.
     pub heard: Instant,
     /// It denies entries that it had acknowledged as durable: its disk has lost them, and perhaps
-    /// votes too. It gets no entries any more, and what it votes for can't be trusted. Stop it, remove
-    /// it from the cluster, and add a new node under a new id.
+    /// votes too. It gets no entries any more, and what it votes for can't be trusted. Stop it,
+    /// remove it from the cluster, and add a new node under a new id.
     pub has_lost_entries: bool,
 }
 

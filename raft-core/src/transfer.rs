@@ -138,8 +138,8 @@ impl Raft {
         }
     }
 
-    /// Hands over to a voter of a higher priority, once that has everything that is committed; or to
-    /// anybody, if this node has lost its state.
+    /// Hands over to a voter of a higher priority, once that has everything that is committed; or
+    /// to anybody, if this node has lost its state.
     pub(crate) fn defer_to_preferred(&mut self, out: &mut Outbox<'_>) {
         let Role::Leader(leader) = &self.role else { return };
         if self.now < leader.next_preference || !self.is_at_rest(leader) {

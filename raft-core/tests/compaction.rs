@@ -99,8 +99,8 @@ fn a_log_shorter_than_the_margin_is_kept_whole() {
     assert_eq!(cluster.applied(1), "a b c");
 }
 
-/// What is not on this node's disk is not applied, so no snapshot covers it, and it is not compacted
-/// away, be it committed or not.
+/// What is not on this node's disk is not applied, so no snapshot covers it, and it is not
+/// compacted away, be it committed or not.
 #[test]
 fn a_snapshot_of_what_is_not_applied_is_refused() {
     let mut node = Lone::with(3, |config| config.compaction_margin(0));

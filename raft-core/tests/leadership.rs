@@ -1,5 +1,6 @@
-//! Leadership in spite of everything: pre-votes, disturbances, cuts in the network, and the way back
-//! to a leader. Rows named R and C are those of the project's lists of known bugs and corner cases.
+//! Leadership in spite of everything: pre-votes, disturbances, cuts in the network, and the way
+//! back to a leader. Rows named R and C are those of the project's lists of known bugs and corner
+//! cases.
 
 mod common;
 
@@ -212,8 +213,8 @@ fn a_cut_between_two_of_three_nodes_leaves_one_leader_in_office() {
     cluster.settle();
 }
 
-/// R105: without pre-vote the node that hears no leader goes from term to term. That it takes nobody
-/// along is due to the node in the middle, which gives no vote while it hears a leader.
+/// R105: without pre-vote the node that hears no leader goes from term to term. That it takes
+/// nobody along is due to the node in the middle, which gives no vote while it hears a leader.
 #[test]
 fn without_pre_vote_a_cut_between_two_of_three_nodes_makes_one_term_grow() {
     let mut cluster = cut_between_two_of_three(|config| config.pre_vote(false));

@@ -1,5 +1,5 @@
-//! Reads by lease, and what followers owe a leader that relies on them. Rows named R and C are those
-//! of the project's lists of known bugs and corner cases.
+//! Reads by lease, and what followers owe a leader that relies on them. Rows named R and C are
+//! those of the project's lists of known bugs and corner cases.
 
 mod common;
 

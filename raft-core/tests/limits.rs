@@ -359,8 +359,8 @@ fn a_cluster_works_with_every_limit_at_its_least() {
     assert_eq!(cluster.applied(1), expected.join(" "));
 }
 
-/// R127, I19: a follower whose disk is slow drops entries. It is sent them again with heartbeats, not
-/// as fast as the network goes.
+/// R127, I19: a follower whose disk is slow drops entries. It is sent them again with heartbeats,
+/// not as fast as the network goes.
 #[test]
 fn a_follower_that_drops_entries_is_not_flooded() {
     let mut cluster = Cluster::with(3, |config| {

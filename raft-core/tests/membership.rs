@@ -1,5 +1,5 @@
-//! Changes of membership: from any members to any others, whatever goes wrong on the way. Rows named
-//! R and C are those of the project's lists of known bugs and corner cases.
+//! Changes of membership: from any members to any others, whatever goes wrong on the way. Rows
+//! named R and C are those of the project's lists of known bugs and corner cases.
 
 mod common;
 

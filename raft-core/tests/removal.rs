@@ -1,5 +1,5 @@
-//! Leaving a cluster, and asking for changes from afar. Rows named R and C are those of the project's
-//! lists of known bugs and corner cases.
+//! Leaving a cluster, and asking for changes from afar. Rows named R and C are those of the
+//! project's lists of known bugs and corner cases.
 
 mod common;
 
@@ -85,8 +85,8 @@ fn an_unreachable_node_is_removed_and_told_later() {
     cluster.settle();
 }
 
-/// C61: while one of two voters can't be reached, even its own removal can't be committed. After the
-/// removal it is needed for nothing.
+/// C61: while one of two voters can't be reached, even its own removal can't be committed. After
+/// the removal it is needed for nothing.
 #[test]
 fn one_of_two_voters_leaves_and_the_other_goes_on_alone() {
     let mut cluster = led_by_one(2);
@@ -336,7 +336,8 @@ fn a_change_that_takes_long_is_asked_again_and_answered_at_the_end() {
     cluster.settle();
 }
 
-/// R129, R146, C49: what became of a change is not known when its leader is gone, and never guessed.
+/// R129, R146, C49: what became of a change is not known when its leader is gone, and never
+/// guessed.
 #[test]
 fn a_change_whose_leader_is_lost_ends_as_unknown() {
     let mut cluster = led_by_one(3);

@@ -421,8 +421,8 @@ fn a_lone_voter_numbers_its_entries_without_gap_or_repetition() {
     cluster.settle();
 }
 
-/// R040, R031: a follower whose disk has lost what it acknowledged. Nothing can be promised then, but
-/// nobody panics, nothing is committed that is not there, and the leader says whose disk it is.
+/// R040, R031: a follower whose disk has lost what it acknowledged. Nothing can be promised then,
+/// but nobody panics, nothing is committed that is not there, and the leader says whose disk it is.
 #[test]
 fn a_follower_that_has_lost_acknowledged_entries_does_not_crash_its_leader() {
     let mut cluster = Cluster::new(3);

@@ -1,5 +1,5 @@
-//! What a leader that sends a snapshot makes of the answers and of its own store. Rows named R and C
-//! are those of the project's lists of known bugs and corner cases.
+//! What a leader that sends a snapshot makes of the answers and of its own store. Rows named R and
+//! C are those of the project's lists of known bugs and corner cases.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Transfers of leadership, priorities, and leaders that step down by themselves. Rows named R and C
-//! are those of the project's lists of known bugs and corner cases.
+//! Transfers of leadership, priorities, and leaders that step down by themselves. Rows named R and
+//! C are those of the project's lists of known bugs and corner cases.
 
 mod common;
 

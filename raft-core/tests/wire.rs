@@ -306,7 +306,8 @@ fn commands_share_the_memory_of_the_bytes_they_came_in() {
     }
 }
 
-/// R127: the smallest encodings of the most things. What comes out is in proportion to what came in.
+/// R127: the smallest encodings of the most things. What comes out is in proportion to what came
+/// in.
 #[test]
 fn a_decoded_message_takes_no_more_than_64_times_its_bytes() {
     for count in [0, 1, 1000, 1025] {

@@ -33,9 +33,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A part of the log or of a snapshot that was once complete no longer reads as it was written.
-    /// Cutting it off could lose committed entries, so the node does not start. Keep the other members
-    /// running without this one; don't start it on an empty directory or an older copy, for it would
-    /// have forgotten what it promised.
+    /// Cutting it off could lose committed entries, so the node does not start. Keep the other
+    /// members running without this one; don't start it on an empty directory or an older copy, for
+    /// it would have forgotten what it promised.
     #[error("{} is damaged at offset {offset}: {what}", path.display())]
     Damaged {
         /// The file.
@@ -93,8 +93,8 @@ pub enum NodeError {
     /// The log store failed. See [`StoreError`] for what to do.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The storage belongs to another node, or to a node of another cluster. Start the node with its
-    /// own storage, or under the name that this one belongs to.
+    /// The storage belongs to another node, or to a node of another cluster. Start the node with
+    /// its own storage, or under the name that this one belongs to.
     #[error("this storage belongs to node {node} of cluster {}", cluster.get())]
     OtherNode {
         /// The cluster that the storage belongs to.
@@ -113,9 +113,9 @@ pub enum NodeError {
         id: NodeId,
     },
     /// The storage holds entries, a vote or a snapshot, and its log does not say whose they are: a
-    /// part of the storage is missing, such as a directory that is not mounted. Bring it back. If it is
-    /// lost, so is what the node has promised: remove the node from the cluster, and add a new one
-    /// with an id that was never used and an empty storage.
+    /// part of the storage is missing, such as a directory that is not mounted. Bring it back. If
+    /// it is lost, so is what the node has promised: remove the node from the cluster, and add a
+    /// new one with an id that was never used and an empty storage.
     #[error(
         "the storage does not say whose it is, and is not empty: the log, or a part of it, is \
          missing"

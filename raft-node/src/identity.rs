@@ -45,8 +45,8 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Who the node is, from what the storage holds: `kept` is the metadata of its log. Says as well
-    /// whether that is news, which has to be kept before anything else is written.
+    /// Who the node is, from what the storage holds: `kept` is the metadata of its log. Says as
+    /// well whether that is news, which has to be kept before anything else is written.
     pub(crate) fn establish(
         settings: &Settings,
         kept: Bytes,

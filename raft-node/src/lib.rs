@@ -2,7 +2,8 @@
 //! disk, the link to its peers.
 //!
 //! Most programs use an adapter, such as `raft-tokio`, and meet this crate in three places: they
-//! implement [`StateMachine`], open a [`Storage`] and fill in [`Settings`]. The rest is for adapters.
+//! implement [`StateMachine`], open a [`Storage`] and fill in [`Settings`]. The rest is for
+//! adapters.
 //!
 //! | | |
 //! | --- | --- |

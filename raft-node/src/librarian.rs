@@ -1,5 +1,5 @@
-//! The thread that serves snapshots to followers and takes in those of leaders, and the threads that
-//! write the node's own.
+//! The thread that serves snapshots to followers and takes in those of leaders, and the threads
+//! that write the node's own.
 
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,10 +3,10 @@
 //! A connection carries messages one way, from the node that dialled to the node that listens.
 //! Everything is sent in frames: a length (u32), the CRC-32 of the payload (u32), the payload; all
 //! numbers are little-endian. The first frame is the dialler's hello: the bytes `RAFT`, the link
-//! version (u8), the cluster id, its own node id, that of the node that it means to reach and the id
-//! of its storage (u64 each), and the address at which it is reached (the rest, UTF-8). The listener
-//! answers with one frame: `RAFT`, its link version (u8), a verdict (u8), see [`Verdict`], and the
-//! id of its storage (u64). After a welcome every frame is one message of
+//! version (u8), the cluster id, its own node id, that of the node that it means to reach and the
+//! id of its storage (u64 each), and the address at which it is reached (the rest, UTF-8). The
+//! listener answers with one frame: `RAFT`, its link version (u8), a verdict (u8), see [`Verdict`],
+//! and the id of its storage (u64). After a welcome every frame is one message of
 //! [`raft_core`](raft_core::Message::encode).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -75,8 +75,8 @@ pub enum LinkError {
     /// and add a new node with an id that was never used.
     #[error("the node's storage is not the one that it had before: wiped, or an id used twice")]
     OtherStorage,
-    /// Too many nodes that are no members, as far as the listener knows, are connected to it. Find out
-    /// what they want there; a member is never turned away for it.
+    /// Too many nodes that are no members, as far as the listener knows, are connected to it. Find
+    /// out what they want there; a member is never turned away for it.
     #[error("the other side has too many connections of nodes that are no members")]
     Crowded,
     /// A frame is larger than the limit. The nodes have different limits, or the bytes are
@@ -250,8 +250,9 @@ impl Inbound {
         self.peer
     }
 
-    /// Where to put the bytes that arrive: append to it, then call [`receive`](Inbound::receive) until
-    /// nothing more comes. There is room for some bytes, and never more than a frame waits in it.
+    /// Where to put the bytes that arrive: append to it, then call [`receive`](Inbound::receive)
+    /// until nothing more comes. There is room for some bytes, and never more than a frame waits in
+    /// it.
     pub fn buffer(&mut self) -> &mut BytesMut {
         self.buffer.reserve(READ_BYTES);
         &mut self.buffer

@@ -14,8 +14,8 @@ use crate::{LinkError, Notifier};
 /// Nodes that are no members, as far as this node knows, and are connected. A leader that was just
 /// added is one, until the log says so.
 const GUESTS: usize = 16;
-/// So many storages are remembered. Of more than that, those of nodes that never were members and are
-/// not connected are forgotten first.
+/// So many storages are remembered. Of more than that, those of nodes that never were members and
+/// are not connected are forgotten first.
 const MET: usize = 4096;
 /// To a node that was not added yet, all members of its cluster are guests.
 const GUESTS_OF_A_BLANK_NODE: usize = 1024;

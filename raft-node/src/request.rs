@@ -21,8 +21,8 @@ const CONTROLS: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The request was not accepted, and a command was certainly not applied. Wait a moment and send
-    /// it again, to any node; never if it is too large.
+    /// The request was not accepted, and a command was certainly not applied. Wait a moment and
+    /// send it again, to any node; never if it is too large.
     #[error("refused: {reason}")]
     Refused {
         /// Why.
@@ -34,8 +34,8 @@ pub enum RequestError {
     /// Send it again.
     #[error("lost to a change of leader, certainly not applied")]
     Lost,
-    /// Nobody knows whether the command was applied or will be; or it was applied and its answer was
-    /// missed. Find out by reading, or make the command one that may be applied twice.
+    /// Nobody knows whether the command was applied or will be; or it was applied and its answer
+    /// was missed. Find out by reading, or make the command one that may be applied twice.
     #[error("the outcome is unknown: it may have been applied, or may yet be")]
     Unknown,
     /// The node has stopped. A command was never looked at, and was certainly not applied; a read
@@ -93,8 +93,8 @@ impl<T> Reply<T> {
         if let Some(callback) = self.callback.take() {
             // Whoever is answered may ask again at once and must find the room that it left.
             self.permit = None;
-            // A panic is the client's own affair. The panic hook has reported it, and on the threads of
-            // the node it would pass for one of the state machine.
+            // A panic is the client's own affair. The panic hook has reported it, and on the
+            // threads of the node it would pass for one of the state machine.
             let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
         }
     }
@@ -154,8 +154,8 @@ pub(crate) enum Request {
 ///
 /// Each request has a callback, which runs exactly once and must neither block nor panic. A request
 /// that is turned away at once, because the node has stopped or is overloaded, calls it before the
-/// method returns, on the thread of the caller; everything else is answered on a thread of the node.
-/// So don't hold a lock around a request that its callback takes too.
+/// method returns, on the thread of the caller; everything else is answered on a thread of the
+/// node. So don't hold a lock around a request that its callback takes too.
 #[derive(Clone)]
 pub struct Client {
     mailbox: Mailbox,
@@ -216,9 +216,9 @@ impl Client {
         self.submit(&self.controls, callback, |reply| Request::TransferLeadership { to, reply });
     }
 
-    /// Takes a snapshot of this node's state machine now. The callback comes when there is a durable
-    /// snapshot with everything that was applied before this call: a new one, or the last one if
-    /// nothing has been applied since. [`RequestError::NoSnapshot`] says why there is none.
+    /// Takes a snapshot of this node's state machine now. The callback comes when there is a
+    /// durable snapshot with everything that was applied before this call: a new one, or the last
+    /// one if nothing has been applied since. [`RequestError::NoSnapshot`] says why there is none.
     pub fn snapshot(&self, callback: impl FnOnce(Result<(), RequestError>) + Send + 'static) {
         self.submit(&self.controls, callback, Request::Snapshot);
     }

@@ -111,8 +111,8 @@ impl Settings {
         self
     }
 
-    /// Adds a learner that the cluster is founded with: a member that receives everything and has no
-    /// vote. Otherwise like [`peer`](Settings::peer).
+    /// Adds a learner that the cluster is founded with: a member that receives everything and has
+    /// no vote. Otherwise like [`peer`](Settings::peer).
     #[must_use]
     pub fn learner(mut self, id: NodeId, address: impl Into<String>) -> Self {
         self.learners.insert(id, address.into());
@@ -167,8 +167,8 @@ impl Settings {
     }
 
     /// Changes anything else of the [`Config`]. The election timeout is better set with
-    /// [`election_timeout`](Settings::election_timeout), by which a leader that is asked to stop also
-    /// knows how long to wait for somebody to take over.
+    /// [`election_timeout`](Settings::election_timeout), by which a leader that is asked to stop
+    /// also knows how long to wait for somebody to take over.
     #[must_use]
     pub fn configure(mut self, change: impl Fn(Config) -> Config + Send + Sync + 'static) -> Self {
         self.configure.push(Arc::new(change));

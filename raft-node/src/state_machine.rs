@@ -31,8 +31,8 @@ pub trait StateMachine: Send + 'static {
     /// Hands out the state as it is now, for a snapshot. This is called between two commands, so it
     /// should be cheap: clone a persistent data structure, or a handle to a version of the data.
     /// What it returns is called on another thread while commands go on, and writes the state as
-    /// bytes of any format, the same for the same state. An error that it returns must be one of the
-    /// writer; anything else that can fail had better fail here.
+    /// bytes of any format, the same for the same state. An error that it returns must be one of
+    /// the writer; anything else that can fail had better fail here.
     fn snapshot(&self) -> FrozenState;
 
     /// Replaces the state by that of a snapshot, read to its end. The state before counts for
@@ -44,9 +44,9 @@ pub trait StateMachine: Send + 'static {
     fn restore(&mut self, index: LogIndex, state: &mut dyn Read) -> io::Result<()>;
 
     /// The last index whose effect survives a restart. A machine that keeps its state in memory
-    /// says zero (the default) and is rebuilt from the log. Asked only while the node starts. A machine that
-    /// keeps its state on disk stores the index together with the effect, atomically, or commands
-    /// are applied twice.
+    /// says zero (the default) and is rebuilt from the log. Asked only while the node starts. A
+    /// machine that keeps its state on disk stores the index together with the effect, atomically,
+    /// or commands are applied twice.
     fn applied(&self) -> LogIndex {
         LogIndex::ZERO
     }

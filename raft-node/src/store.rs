@@ -109,8 +109,8 @@ pub trait SnapshotStore: Send + Sync + 'static {
 /// A snapshot that is being written.
 ///
 /// The node calls `flush` once, when all bytes are written, and `complete` unless it has learned
-/// meanwhile that the snapshot is not wanted. So it is `flush` that should take the time that a disk
-/// takes.
+/// meanwhile that the snapshot is not wanted. So it is `flush` that should take the time that a
+/// disk takes.
 pub trait SnapshotWriter: io::Write + Send {
     /// All bytes are written: makes the snapshot durable and complete, and describes it. Size and
     /// checksum are counted by the writer.

@@ -1,6 +1,6 @@
 //! R137: a disk without space takes nothing, and destroys nothing that it has taken. Every write to
-//! the device `/dev/full` fails for want of space, and a link to it under the name of a file that is
-//! to be made brings it into a store. The tests have a process for themselves, because temporary
+//! the device `/dev/full` fails for want of space, and a link to it under the name of a file that
+//! is to be made brings it into a store. The tests have a process for themselves, because temporary
 //! files are numbered by process.
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![cfg(target_os = "linux")]

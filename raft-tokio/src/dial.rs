@@ -72,8 +72,8 @@ async fn dial(
             }
             Err(error) => {
                 let why = LinkError::behind(&error);
-                // A peer that refuses won't come round by itself: somebody has to look at the settings,
-                // and needs to be told once.
+                // A peer that refuses won't come round by itself: somebody has to look at the
+                // settings, and needs to be told once.
                 if why.is_some() && why != refused {
                     warn!(%peer, %address, %error, "refused by the peer");
                     refused = why;

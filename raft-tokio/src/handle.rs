@@ -105,15 +105,16 @@ impl Handle {
         answered.await.unwrap_or(Err(RequestError::Stopped))
     }
 
-    /// The members, as this node's log has them: nobody on a node that was not added yet. They may be
-    /// of a change that is not committed.
+    /// The members, as this node's log has them: nobody on a node that was not added yet. They may
+    /// be of a change that is not committed.
     #[must_use]
     pub fn membership(&self) -> Arc<Membership> {
         self.membership.borrow().clone()
     }
 
-    /// Waits until the members, as this node's log has them, fulfil a condition, and returns them. It
-    /// looks at once and after each change; of changes in quick succession it may see only the last.
+    /// Waits until the members, as this node's log has them, fulfil a condition, and returns them.
+    /// It looks at once and after each change; of changes in quick succession it may see only the
+    /// last.
     ///
     /// # Errors
     /// The node has stopped.
@@ -141,7 +142,8 @@ impl Handle {
     }
 
     /// Waits until the leadership, as this node knows it, fulfils a condition, and returns it. It
-    /// looks at once and after each change; of changes in quick succession it may see only the last.
+    /// looks at once and after each change; of changes in quick succession it may see only the
+    /// last.
     ///
     /// ```
     /// # use raft_tokio::{Handle, RequestError};
@@ -166,8 +168,8 @@ impl Handle {
 
     /// Stops the node and waits until it has. A leader hands over first, for at most an election
     /// timeout, so that the cluster has a new one in no time. Everybody who waited is answered, its
-    /// port is free, its tasks and threads have ended. A write or a command that is under way is waited for;
-    /// commands that are only queued are not, and their outcome is unknown.
+    /// port is free, its tasks and threads have ended. A write or a command that is under way is
+    /// waited for; commands that are only queued are not, and their outcome is unknown.
     pub async fn shutdown(&self) {
         self.client.stop();
         let mut stopped = self.stopped.clone();

@@ -1,8 +1,8 @@
 //! Raft on tokio: a replicated state machine as a few tasks of your runtime.
 //!
-//! Implement [`StateMachine`](raft_node::StateMachine), open a [`Storage`], say
-//! in the [`Settings`] who is in the cluster, and [start](Node::start) a [`Node`]. Everybody else in
-//! the program talks to it through a [`Handle`]. This is `examples/counter.rs`:
+//! Implement [`StateMachine`](raft_node::StateMachine), open a [`Storage`], say in the [`Settings`]
+//! who is in the cluster, and [start](Node::start) a [`Node`]. Everybody else in the program talks
+//! to it through a [`Handle`]. This is `examples/counter.rs`:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/counter.rs")]

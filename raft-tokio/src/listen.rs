@@ -34,8 +34,8 @@ pub(crate) struct Listener {
 /// the old, which may be dead without knowing it.
 type Current = Arc<Mutex<BTreeMap<NodeId, oneshot::Sender<()>>>>;
 
-/// Why the last connection from each host was refused. Whoever is refused dials again and again, and
-/// the log need not say so each time.
+/// Why the last connection from each host was refused. Whoever is refused dials again and again,
+/// and the log need not say so each time.
 #[derive(Clone, Default)]
 struct Refusals(Arc<Mutex<BTreeMap<IpAddr, LinkError>>>);
 

@@ -122,8 +122,8 @@ impl Node {
         self.handle.clone()
     }
 
-    /// Waits until the node has stopped, for whatever reason. Cancelling the wait is fine, and so is
-    /// asking again.
+    /// Waits until the node has stopped, for whatever reason. Cancelling the wait is fine, and so
+    /// is asking again.
     ///
     /// # Errors
     /// The node stopped by itself: its store or its state machine failed.

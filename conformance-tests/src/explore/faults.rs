@@ -86,7 +86,8 @@ impl Run {
     }
 
     pub(super) fn inject(&mut self) {
-        // Drawn even if nothing comes of it, so that the other faults of the run stay what they are.
+        // Drawn even if nothing comes of it, so that the other faults of the run stay what they
+        // are.
         let (fault, node) = (self.any_fault(), self.any_node());
         self.injections += 1;
         let number = self.injections;

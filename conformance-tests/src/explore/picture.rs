@@ -5,8 +5,8 @@ use std::fmt;
 use crate::explore::run::Report;
 use crate::sim::Form;
 
-/// A run with its plan, what went wrong in it, what happened, and how to run it again. It shows what
-/// went wrong twice, so that it is on the screen at both ends of a long table.
+/// A run with its plan, what went wrong in it, what happened, and how to run it again. It shows
+/// what went wrong twice, so that it is on the screen at both ends of a long table.
 #[derive(Clone, Copy, Debug)]
 pub struct Picture<'a> {
     /// The run. It has no table unless it was recorded.

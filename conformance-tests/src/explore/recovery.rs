@@ -14,7 +14,8 @@ use crate::sim::world::{id_of, number};
 pub(super) const RECOVERY: Duration = Duration::from_secs(60);
 
 /// A node needs one snapshot to catch up, and one more for each new leader or loss of its state; a
-/// slow one may need one for each that its leader takes. So many more within the recovery are a loop.
+/// slow one may need one for each that its leader takes. So many more within the recovery are a
+/// loop.
 const SNAPSHOTS: u64 = 8;
 
 impl Run {
@@ -38,8 +39,8 @@ impl Run {
         self.revive();
     }
 
-    /// If nobody is left who could send a snapshot to those that have lost their states, the operator
-    /// starts them anew.
+    /// If nobody is left who could send a snapshot to those that have lost their states, the
+    /// operator starts them anew.
     fn revive(&mut self) {
         if self.enough(|id| !self.is_lost(id)) {
             return;

@@ -27,8 +27,8 @@ const OTHER_DICE: u64 = 5;
 /// So many dice are thrown in the hope of a shorter run.
 const THROWS: u64 = 20;
 
-/// Nor more steps of nodes, for runs that take long. Time itself is no measure, since the result must
-/// be the same on every machine.
+/// Nor more steps of nodes, for runs that take long. Time itself is no measure, since the result
+/// must be the same on every machine.
 const STEPS: u64 = 20_000_000;
 
 /// In what way a run fails: the invariant that it breaks, or the first words of what went wrong.
@@ -86,8 +86,9 @@ struct Shrinker<R> {
 }
 
 impl<R: FnMut(&Reduction) -> Report> Shrinker<R> {
-    /// Whether the run still fails with this change of the reduction, which is kept in that case. Any
-    /// change disturbs whatever comes later in the run, so other dice may be needed to fail again.
+    /// Whether the run still fails with this change of the reduction, which is kept in that case.
+    /// Any change disturbs whatever comes later in the run, so other dice may be needed to fail
+    /// again.
     fn fails_with(&mut self, change: impl FnOnce(&mut Reduction)) -> bool {
         let mut reduction = self.best.reduction.clone();
         change(&mut reduction);
@@ -97,7 +98,8 @@ impl<R: FnMut(&Reduction) -> Report> Shrinker<R> {
         (0..=OTHER_DICE).any(|dice| self.fails(&reduction.clone().with_dice(dice), u64::MAX))
     }
 
-    /// Whether the run fails with the reduction, which is kept in that case, in fewer steps than these.
+    /// Whether the run fails with the reduction, which is kept in that case, in fewer steps than
+    /// these.
     fn fails(&mut self, reduction: &Reduction, steps: u64) -> bool {
         if self.runs >= RUNS || self.steps >= STEPS {
             return false;
@@ -168,8 +170,8 @@ impl<R: FnMut(&Reduction) -> Report> Shrinker<R> {
         }
     }
 
-    /// Takes away one half of the faults that were carried out, then quarters, and so on (Zeller and
-    /// Hildebrandt's ddmin, without its complements). The last ones go first, so that the first
+    /// Takes away one half of the faults that were carried out, then quarters, and so on (Zeller
+    /// and Hildebrandt's ddmin, without its complements). The last ones go first, so that the first
     /// prefix that fails is found early.
     fn fewer_faults(&mut self) {
         let mut size = self.best.faults.len().div_ceil(2);

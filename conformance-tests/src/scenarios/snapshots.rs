@@ -142,8 +142,8 @@ fn init<C: Cluster>(mut cluster: C, network: Network) {
     lab.end();
 }
 
-/// Without a policy a log is cut when an operator asks for a snapshot, node by node, and a node that
-/// was away then catches up from it.
+/// Without a policy a log is cut when an operator asks for a snapshot, node by node, and a node
+/// that was away then catches up from it.
 pub fn snapshot_on_request<C: Cluster>(cluster: C) {
     const COMMANDS: u64 = 30;
     let mut lab = Lab::begin(cluster);

@@ -36,7 +36,8 @@ const KEPT: usize = 200_000;
 /// How much of a trace a table shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// The last 200 events, cut to 160 characters, without the heartbeats and acknowledgements that had no effect
+    /// The last 200 events, cut to 160 characters, without the heartbeats and acknowledgements that
+    /// had no effect
     Short,
     /// Every event with all its details
     Full,

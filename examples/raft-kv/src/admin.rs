@@ -14,8 +14,8 @@
 //!
 //! Any node takes them, and all but `RAFT.SNAPSHOT` and a plain `RAFT.MEMBERS` concern the whole
 //! cluster. A change is always made on the condition that the members are still those from which
-//! this node has computed it; with `IF`, also that these are the ones of that `members_version`. Who
-//! asks for what is the case already is answered `OK` as well, by the leader.
+//! this node has computed it; with `IF`, also that these are the ones of that `members_version`.
+//! Who asks for what is the case already is answered `OK` as well, by the leader.
 //!
 //! The first word of an error is for programs: `TRYAGAIN` (nothing was changed, and soon it may
 //! be), `MEMBERSCHANGED`, `NOTCAUGHTUP`, `TRANSFERFAILED`, `CLUSTERDOWN`, `UNKNOWN`, `ERR`.

@@ -114,8 +114,8 @@ pub(crate) mod scripted {
     use super::BytesMut;
     use crate::resp::RequestDecoder;
 
-    /// Gives one client these replies, whatever it asks. Returns the address of the server, and, when
-    /// it has given the last reply, what it was asked.
+    /// Gives one client these replies, whatever it asks. Returns the address of the server, and,
+    /// when it has given the last reply, what it was asked.
     pub(crate) async fn server(replies: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -88,8 +88,8 @@ pub(crate) enum Ended<T> {
 }
 
 impl Cluster {
-    /// Makes a cluster as [`Cluster::new`] does, does something with it, and removes it. Whatever ends
-    /// that, neither a process nor a file of the cluster is left.
+    /// Makes a cluster as [`Cluster::new`] does, does something with it, and removes it. Whatever
+    /// ends that, neither a process nor a file of the cluster is left.
     pub(crate) async fn with<T, E: From<LocalError>>(
         founders: usize,
         nodes: usize,

@@ -30,8 +30,9 @@ pub(crate) struct Pipeline {
     /// What the requests of the group have in bytes, and what their answers may have.
     group_bytes: usize,
     group_answer: usize,
-    /// A request of this pipeline got no answer. The rest of it is not tried, for two reasons: each try would cost the client the full wait once more, and a write whose outcome
-    /// is unknown could still take effect behind a later one.
+    /// A request of this pipeline got no answer. The rest of it is not tried, for two reasons: each
+    /// try would cost the client the full wait once more, and a write whose outcome is unknown
+    /// could still take effect behind a later one.
     troubled: bool,
     output: BytesMut,
     writer: OwnedWriteHalf,

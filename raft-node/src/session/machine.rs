@@ -31,8 +31,8 @@ pub struct Sessions<M> {
 pub struct KeepsItsState;
 
 impl<M: StateMachine> Sessions<M> {
-    /// Wraps `machine`. The limits count from the beginning of the log on, must be the same on every
-    /// node, and stay the same for ever; [`limits`](super::limits) changes them.
+    /// Wraps `machine`. The limits count from the beginning of the log on, must be the same on
+    /// every node, and stay the same for ever; [`limits`](super::limits) changes them.
     ///
     /// # Errors
     /// [`KeepsItsState`], if the machine has [`applied`](StateMachine::applied) something already. It

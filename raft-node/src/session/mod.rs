@@ -101,10 +101,10 @@
 //! every [`keep_alive`](Session::keep_alive), new or repeated.
 //!
 //! The state machine must not look at a clock, so time comes out of the log. The dissertation lets
-//! the leader stamp entries; here nothing but the client's envelope is at hand, and the date of some
-//! client is always wrong. So no dates are used. A client says how long ago, by its own monotonic
-//! clock, it got the answer that opened its session. The replicas add it to what the log's clock
-//! showed when they opened it, and the log's clock is the largest sum that it has seen.
+//! the leader stamp entries; here nothing but the client's envelope is at hand, and the date of
+//! some client is always wrong. So no dates are used. A client says how long ago, by its own
+//! monotonic clock, it got the answer that opened its session. The replicas add it to what the
+//! log's clock showed when they opened it, and the log's clock is the largest sum that it has seen.
 //!
 //! - *No session expires early.* A client that opens its session after the entry was applied, and
 //!   whose clock is not fast, claims at most what has really passed since. By induction over the
@@ -120,9 +120,9 @@
 //! # What it costs
 //!
 //! An envelope adds about ten bytes to a command ([`MAX_OVERHEAD`] at most), one byte without a
-//! session; an answer is copied once. A snapshot begins with a copy of a map of pointers, one
-//! for each session, and while it writes the sessions, those that are used are copied once each.
-//! The table is in memory and comes back from the snapshot and the log, so only machines that do the
+//! session; an answer is copied once. A snapshot begins with a copy of a map of pointers, one for
+//! each session, and while it writes the sessions, those that are used are copied once each. The
+//! table is in memory and comes back from the snapshot and the log, so only machines that do the
 //! same can be wrapped ([`KeepsItsState`]).
 //!
 //! # Upgrades

@@ -11,7 +11,8 @@ use super::envelope::{Use, close};
 use super::{SessionError, SessionLimits, Sessions, decode, limits, open};
 use crate::{FrozenState, StateMachine};
 
-/// Remembers which entries it has applied. An answer is as long as its command, and tells the entry.
+/// Remembers which entries it has applied. An answer is as long as its command, and tells the
+/// entry.
 #[derive(Debug, Default)]
 struct Applied(Vec<u64>);
 

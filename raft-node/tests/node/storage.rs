@@ -97,8 +97,8 @@ pub(crate) enum Broken {
     Open,
 }
 
-/// Snapshots in memory, with gates at which their writers wait: before they begin, when all is written,
-/// and before it is complete.
+/// Snapshots in memory, with gates at which their writers wait: before they begin, when all is
+/// written, and before it is complete.
 #[derive(Clone, Default)]
 pub(crate) struct Shelf {
     pub(crate) gate: Gate,

@@ -104,8 +104,8 @@ async fn a_stopped_follower_does_not_stop_the_others() {
     assert_eq!(read(&places[stopped].handle()).await, count);
 }
 
-/// R116: no answer waits for a peer that hangs. Who waited for it would be deposed, or be far slower
-/// than this.
+/// R116: no answer waits for a peer that hangs. Who waited for it would be deposed, or be far
+/// slower than this.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_proposal_after_the_other_is_answered_while_a_peer_hangs() {
     let mut places = cluster(3, ELECTION).await;

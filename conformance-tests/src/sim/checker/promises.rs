@@ -83,8 +83,8 @@ impl Checker {
         let current = nodes[node].disk.current();
         let kept = usize::try_from(from.prev().get()).unwrap_or(usize::MAX);
         let cut = self.committed.get(kept..).unwrap_or_default();
-        // A leader of an old term may be heard late, by a node that has no part in what was committed
-        // since.
+        // A leader of an old term may be heard late, by a node that has no part in what was
+        // committed since.
         let by = write.entries.first().map(|entry| entry.term);
         let lost = cut
             .iter()

@@ -31,8 +31,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// One write that was acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
-    /// When it was meant to be sent. From there its latency counts, so that a stall is not hidden by
-    /// the writes that it kept from being sent.
+    /// When it was meant to be sent. From there its latency counts, so that a stall is not hidden
+    /// by the writes that it kept from being sent.
     pub(super) due: Instant,
     pub(super) latency: Duration,
 }

@@ -10,8 +10,8 @@ use super::record::Kept;
 /// A session and a sequence number in it.
 pub(super) type Name = (LogIndex, u64);
 
-/// All kept answers of all sessions, the oldest first. It follows from the sessions, and is there so
-/// that no entry has to go through them.
+/// All kept answers of all sessions, the oldest first. It follows from the sessions, and is there
+/// so that no entry has to go through them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ledger {
     by_age: BTreeMap<LogIndex, Name>,
