@@ -109,9 +109,8 @@ async fn hear(
     current: &Current,
 ) -> io::Result<()> {
     tune(&stream, PATIENCE)?;
-    let peer = time::timeout(PATIENCE, greet(&mut stream, &mut inbound)).await??;
-    let (place, mut superseded) = oneshot::channel();
-    current.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, place);
+    let greeted = time::timeout(PATIENCE, greet(&mut stream, &mut inbound, current));
+    let mut superseded = greeted.await??;
     loop {
         while let Some(received) = inbound.receive().map_err(io::Error::other)? {
             if let Received::Message(message) = received {
@@ -128,19 +127,30 @@ async fn hear(
     }
 }
 
-/// Waits for the hello and answers it; says who is there.
-async fn greet(stream: &mut TcpStream, inbound: &mut Inbound) -> io::Result<NodeId> {
+/// Waits for the hello and answers it. What it returns ends when another connection of the same
+/// peer takes the place of this one.
+async fn greet(
+    stream: &mut TcpStream,
+    inbound: &mut Inbound,
+    current: &Current,
+) -> io::Result<oneshot::Receiver<()>> {
     loop {
         match inbound.receive().map_err(io::Error::other)? {
-            Some(Received::Welcome(answer)) => stream.write_all(&answer).await?,
+            Some(Received::Welcome(answer)) => {
+                // The place is taken before the peer knows that it is welcome, so that a connection
+                // that it makes later finds this one there, and not the other way round.
+                let (place, superseded) = oneshot::channel();
+                if let Some(peer) = inbound.peer() {
+                    current.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, place);
+                }
+                stream.write_all(&answer).await?;
+                return Ok(superseded);
+            }
             Some(Received::Refused(answer, error)) => {
                 stream.write_all(&answer).await?;
                 return Err(io::Error::other(error));
             }
             Some(Received::Message(_)) | None => {}
-        }
-        if let Some(peer) = inbound.peer() {
-            return Ok(peer);
         }
         if stream.read_buf(inbound.buffer()).await? == 0 {
             return Err(ErrorKind::UnexpectedEof.into());
