@@ -1,7 +1,7 @@
 //! R137: a disk without space takes nothing, and destroys nothing that it has taken. Every write to
 //! the device `/dev/full` fails for want of space, and a link to it under the name of a file that
-//! is to be made brings it into a store. The tests have a process for themselves, because temporary
-//! files are numbered by process.
+//! is to be made brings it into a store; a pipe that nobody reads any more fails later. The tests
+//! have a process for themselves, because temporary files are numbered by process.
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
@@ -10,16 +10,18 @@ mod common;
 #[path = "common/disk.rs"]
 mod disk;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use common::{Model, content, entries, entry, position};
 use disk::{names, open};
 use raft_core::{Membership, NodeId, Snapshot, Write};
-use raft_node::{FileSnapshots, LogStore, SnapshotStore, StoreError};
+use raft_node::{FileSnapshots, LogStore, SnapshotStore, SnapshotWriter, StoreError};
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 fn is_full(error: &StoreError) -> bool {
     matches!(error, StoreError::Io { source, .. } if source.kind() == ErrorKind::StorageFull)
@@ -48,7 +50,14 @@ fn a_disk_that_is_full_at_a_change_of_metadata_costs_neither_the_old_ones_nor_th
 }
 
 fn take(store: &FileSnapshots, at: u64, bytes: &[u8]) -> Result<Snapshot, StoreError> {
-    let mut writer = store.create()?;
+    finish(store.create()?, at, bytes)
+}
+
+fn finish(
+    mut writer: Box<dyn SnapshotWriter>,
+    at: u64,
+    bytes: &[u8],
+) -> Result<Snapshot, StoreError> {
     writer.write_all(bytes).unwrap();
     writer.complete(position(at, 1), Arc::new(Membership::of_voters([NodeId::new(1)])))
 }
@@ -59,10 +68,10 @@ fn bytes_of(store: &FileSnapshots, snapshot: &Snapshot) -> Vec<u8> {
     bytes
 }
 
-/// The next temporary files are on a full disk.
-fn fill(dir: &Path) {
+/// The next temporary files are links to `target`.
+fn link_temporaries(dir: &Path, target: &Path) {
     for number in 0..100 {
-        symlink("/dev/full", dir.join(format!("{number:016x}.tmp"))).unwrap();
+        symlink(target, dir.join(format!("{number:016x}.tmp"))).unwrap();
     }
 }
 
@@ -74,7 +83,7 @@ fn a_disk_that_is_full_at_a_snapshot_does_not_cost_the_last_one() {
     let elsewhere = tempfile::tempdir().unwrap();
     let sender = FileSnapshots::open(elsewhere.path()).unwrap();
     let sent = take(&sender, 9, b"sent").unwrap();
-    fill(dir.path());
+    link_temporaries(dir.path(), Path::new("/dev/full"));
     for error in
         [take(&store, 8, b"new").unwrap_err(), store.receive(&sent, 0, b"sent").unwrap_err()]
     {
@@ -90,4 +99,26 @@ fn a_disk_that_is_full_at_a_snapshot_does_not_cost_the_last_one() {
     assert_eq!(names(dir.path()).len(), 2, "the lock and the snapshot");
     let new = take(&store, 9, b"new").unwrap();
     assert_eq!((store.newest().unwrap(), bytes_of(&store, &new)), (Some(new), b"new".to_vec()));
+}
+
+/// R136: a snapshot has its name when all of it is on the disk, and not before.
+#[test]
+fn a_snapshot_whose_end_cannot_be_written_has_no_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FileSnapshots::open(dir.path()).unwrap();
+    let old = take(&store, 5, b"old").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let pipe = elsewhere.path().join("pipe");
+    mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    link_temporaries(dir.path(), &pipe);
+    let reader = thread::spawn(move || File::open(pipe).unwrap());
+    let writer = store.create().unwrap();
+    drop(reader.join().unwrap());
+    let error = finish(writer, 8, b"new").unwrap_err();
+    let broken =
+        matches!(&error, StoreError::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe);
+    assert!(broken, "{error}");
+    let named = names(dir.path()).into_iter().filter(|name| name.ends_with(".snap"));
+    assert_eq!(named.count(), 1, "the old one");
+    assert_eq!(store.newest().unwrap(), Some(old));
 }
