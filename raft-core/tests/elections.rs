@@ -96,6 +96,21 @@ fn two_candidates_that_ask_before_the_disk_has_answered_get_one_vote() {
     assert_eq!(replies, [message(1, 2, 7, vote_reply(true)), message(1, 3, 7, vote_reply(false)),]);
 }
 
+/// R004: who has lost an election has voted in it, for itself.
+#[test]
+fn a_candidate_that_follows_the_leader_of_its_term_has_still_voted() {
+    let mut node = Lone::of(3);
+    node.timeout(1);
+    node.hears(2, 0, pre_vote_reply(true));
+    let term = node.term(1);
+    node.hears(2, term, append(at(0, 0), &[], 0));
+    let status = node.status(1);
+    assert_eq!((status.leader, status.vote), (Some(id(2)), Some(id(1))));
+    node.restart(1);
+    let refused = [message(1, 3, term, vote_reply(false))];
+    assert_eq!(node.hears(3, term, vote(at(5, 1))), refused);
+}
+
 /// C24: the answer may have been lost, so the same candidate gets the same vote again.
 #[test]
 fn a_candidate_that_asks_again_gets_the_same_vote_again() {
