@@ -91,9 +91,10 @@ impl Ours {
     /// to happen to its node, and when nothing else happens it is it; that commands were applied is
     /// nothing that anybody waits for.
     fn run(&mut self) {
+        let followers_first = self.followers_first();
         loop {
             let mut idle = true;
-            for id in self.followers_first() {
+            for id in followers_first {
                 if !self.nodes[id].inbox.is_empty() {
                     idle = false;
                     self.step(id);
@@ -102,7 +103,7 @@ impl Ours {
             if !idle {
                 continue;
             }
-            for id in self.followers_first() {
+            for id in followers_first {
                 if self.nodes[id].persisted.is_some() {
                     idle = false;
                     self.step(id);

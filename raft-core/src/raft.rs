@@ -372,8 +372,8 @@ impl Raft {
 
     fn announce(&mut self, out: &mut Outbox<'_>) {
         let (role, term, leader) = (self.role.kind(), self.hard_state.term, self.leader());
-        let before = core::mem::replace(&mut self.announced, (role, term, leader));
-        if before != (role, term, leader) {
+        if self.announced != (role, term, leader) {
+            self.announced = (role, term, leader);
             out.notice(Notice::Leadership { role, term, leader });
         }
     }
@@ -423,11 +423,17 @@ impl Raft {
         let message = Message { from: self.config.id, to, term: self.hard_state.term, body };
         if until <= self.log.durable_ticket() {
             out.send(message);
-        } else if self.held.len() < self.held_limit() {
+        } else if self.may_hold_another() {
             self.held.push_back(Held { until, message });
         } else {
             self.dropped.over_limit += 1;
         }
+    }
+
+    /// The members are only counted when it matters.
+    fn may_hold_another(&self) -> bool {
+        let held = self.held.len();
+        held < self.config.max_held_messages || held < self.held_limit()
     }
 
     /// A candidate's requests for votes always fit.
