@@ -23,6 +23,7 @@ pub(crate) struct Node {
     prompt: bool,
     /// What the rest tells, kept because it is asked so often.
     role: (RoleKind, Term),
+    commit: LogIndex,
     log: Vec<Entry>,
 }
 
@@ -48,6 +49,8 @@ pub(crate) struct Effects {
     /// Whether the log has changed, and which entries were cut from it.
     pub(crate) wrote: bool,
     pub(crate) cut: Vec<Entry>,
+    /// The last entry that is committed because this leader has counted who holds it.
+    pub(crate) counted: Option<LogIndex>,
 }
 
 /// Time passes only when a timer is to run out, and then by a nanosecond or two, so that the clocks
@@ -101,6 +104,7 @@ impl Node {
             life: 0,
             prompt,
             role: (RoleKind::Follower, Term::ZERO),
+            commit: LogIndex::ZERO,
             log: Vec::new(),
         }
     }
@@ -111,6 +115,7 @@ impl Node {
     }
 
     pub(crate) fn step(&mut self, event: Event, effects: &mut Effects) {
+        let (role, commit) = (self.role, self.commit);
         let mut events = vec![event];
         self.turn(&mut events, effects);
         while self.prompt
@@ -121,12 +126,15 @@ impl Node {
             self.turn(&mut events, effects);
         }
         self.raft.take_dropped();
-        self.note_role();
+        self.note_status();
+        let leads = self.role.0 == RoleKind::Leader && self.role == role;
+        effects.counted = (leads && self.commit > commit).then_some(self.commit);
     }
 
-    fn note_role(&mut self) {
+    fn note_status(&mut self) {
         let status = self.raft.status();
         self.role = (status.role, status.term);
+        self.commit = status.commit;
     }
 
     fn turn(&mut self, events: &mut Vec<Event>, effects: &mut Effects) {
@@ -208,7 +216,7 @@ impl Node {
         let id = self.raft.status().id.get();
         self.raft = start(id, self.life, founders, adjust, &self.disk, self.now);
         self.log.clone_from(&self.disk.entries);
-        self.note_role();
+        self.note_status();
     }
 
     pub(crate) const fn role(&self) -> (RoleKind, Term) {
