@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use raft_core::{Entry, LogIndex, NodeId, Outcome, Payload, RequestId, RoleKind, Term};
+use raft_core::{Entry, LogIndex, Membership, NodeId, Outcome, Payload, RequestId, RoleKind, Term};
 
 use crate::model::node::{Effects, Node};
 
@@ -72,8 +72,8 @@ impl History {
         for entry in &effects.applied {
             self.judge_applied(nodes, at, entry);
         }
-        if let Some(index) = effects.counted {
-            self.judge_counted(nodes[at], index);
+        if let Some((index, members)) = &effects.counted {
+            self.judge_counted(nodes, at, *index, members);
         }
         for (request, outcome) in &effects.done {
             self.judge_answer(*request, *outcome);
@@ -117,12 +117,18 @@ impl History {
         self.demand(matches, "log matching: same term at an index, same log up to it");
     }
 
-    /// What an earlier leader has left is not committed by counting who holds it (paper, section
-    /// 5.4.2). The loss that this prevents takes four terms, more than can be explored.
-    fn judge_counted(&mut self, node: &Node, index: LogIndex) {
-        let (_, term) = node.role();
-        let own = node.log().iter().any(|entry| entry.index == index && entry.term == term);
-        self.demand(own, "a leader counts copies of entries of its own term only");
+    /// What a leader may conclude from who holds an entry. What an earlier leader has left is not
+    /// committed by counting (paper, section 5.4.2): the loss that this prevents takes four terms,
+    /// more than can be explored. In a joint configuration both halves count (dissertation, section
+    /// 4.3).
+    fn judge_counted(&mut self, nodes: &[&Node], at: usize, index: LogIndex, members: &Membership) {
+        let (_, term) = nodes[at].role();
+        let entry = nodes[at].log().iter().find(|entry| entry.index == index);
+        let Some(entry) = entry.filter(|entry| entry.term == term) else {
+            return self.demand(false, "a leader counts copies of entries of its own term only");
+        };
+        let safe = is_majority(members, &holders(nodes, entry));
+        self.demand(safe, "a leader counts a majority of each half of its configuration");
     }
 
     /// State machine safety (paper, figure 3); and what is applied is durable on a majority.
@@ -133,17 +139,9 @@ impl History {
         }
         let next = entry.index.get() == self.committed.len() as u64 + 1;
         self.demand(next, "entries are applied in order");
-        let holders = nodes.iter().enumerate().filter(|(_, node)| node.has_durable(entry));
-        let holders: BTreeSet<NodeId> =
-            holders.map(|(place, _)| NodeId::new(place as u64 + 1)).collect();
-        let majority = |voters: &[NodeId]| {
-            voters.is_empty()
-                || voters.iter().filter(|voter| holders.contains(voter)).count() > voters.len() / 2
-        };
+        let holders = holders(nodes, entry);
         // Whoever committed it knew some configuration that somebody still knows.
-        let safe = nodes.iter().map(|node| node.members()).any(|members| {
-            !members.is_empty() && majority(members.voters()) && majority(members.outgoing())
-        });
+        let safe = nodes.iter().any(|node| is_majority(node.members(), &holders));
         self.demand(safe, "what is committed is durable on a majority");
         if let Payload::Command(command) = &entry.payload {
             let request = request_of(command);
@@ -194,6 +192,19 @@ impl History {
             _ => self.demand(false, "an answer fits its request"),
         }
     }
+}
+
+/// The nodes on whose disks this very entry is.
+fn holders(nodes: &[&Node], entry: &Entry) -> BTreeSet<NodeId> {
+    let holders = nodes.iter().enumerate().filter(|(_, node)| node.has_durable(entry));
+    holders.map(|(place, _)| NodeId::new(place as u64 + 1)).collect()
+}
+
+fn is_majority(members: &Membership, nodes: &BTreeSet<NodeId>) -> bool {
+    let majority = |voters: &[NodeId]| {
+        voters.iter().filter(|voter| nodes.contains(voter)).count() > voters.len() / 2
+    };
+    majority(members.voters()) && (!members.is_joint() || majority(members.outgoing()))
 }
 
 /// A command is the name of its request.

@@ -49,8 +49,9 @@ pub(crate) struct Effects {
     /// Whether the log has changed, and which entries were cut from it.
     pub(crate) wrote: bool,
     pub(crate) cut: Vec<Entry>,
-    /// The last entry that is committed because this leader has counted who holds it.
-    pub(crate) counted: Option<LogIndex>,
+    /// The last entry that is committed because this leader has counted who holds it, and the
+    /// members among whom it has counted.
+    pub(crate) counted: Option<(LogIndex, Membership)>,
 }
 
 /// Time passes only when a timer is to run out, and then by a nanosecond or two, so that the clocks
@@ -116,6 +117,8 @@ impl Node {
 
     pub(crate) fn step(&mut self, event: Event, effects: &mut Effects) {
         let (role, commit) = (self.role, self.commit);
+        let leads = role.0 == RoleKind::Leader;
+        let members = if leads { self.members().clone() } else { Membership::new() };
         let mut events = vec![event];
         self.turn(&mut events, effects);
         while self.prompt
@@ -127,8 +130,8 @@ impl Node {
         }
         self.raft.take_dropped();
         self.note_status();
-        let leads = self.role.0 == RoleKind::Leader && self.role == role;
-        effects.counted = (leads && self.commit > commit).then_some(self.commit);
+        let still = leads && self.role == role;
+        effects.counted = (still && self.commit > commit).then_some((self.commit, members));
     }
 
     fn note_status(&mut self) {
