@@ -37,3 +37,4 @@ pub mod real;
 mod registers;
 pub mod scenarios;
 pub mod sim;
+pub mod storage;

@@ -2,7 +2,6 @@
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
-mod common;
 #[path = "common/disk.rs"]
 mod disk;
 
@@ -10,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
-use common::{
+use conformance_tests::storage::values::{
     Model, beginning, cases, content, entries, entry, index, members, position, replacing, vote,
 };
 use disk::{MARK, SEGMENT_HEADER, cut, open, segment, states, used};

@@ -2,7 +2,6 @@
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
-mod common;
 #[path = "common/disk.rs"]
 mod disk;
 
@@ -10,7 +9,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use common::{Model, beginning, cases, content, entries, entry, index, members, position, vote};
+use conformance_tests::storage::values::{
+    Model, beginning, cases, content, entries, entry, index, members, position, vote,
+};
 use disk::{MARK, SEGMENT_HEADER, cut, names, open, segment, states, survivors, used};
 use proptest::prelude::*;
 use raft_core::Write;

@@ -2,14 +2,13 @@
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
-mod common;
 #[path = "common/disk.rs"]
 mod disk;
 
 use std::fs;
 use std::path::Path;
 
-use common::vote;
+use conformance_tests::storage::values::vote;
 use disk::{names, open, segment};
 use raft_node::{LogStore, StoreError};
 use tempfile::TempDir;

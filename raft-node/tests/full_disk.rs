@@ -6,7 +6,6 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
-mod common;
 #[path = "common/disk.rs"]
 mod disk;
 
@@ -17,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use common::{Model, content, entries, entry, position};
+use conformance_tests::storage::values::{Model, content, entries, entry, position};
 use disk::{names, open};
 use raft_core::{Membership, NodeId, Snapshot, Write};
 use raft_node::{FileSnapshots, LogStore, SnapshotStore, SnapshotWriter, StoreError};

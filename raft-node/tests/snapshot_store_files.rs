@@ -2,7 +2,6 @@
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap is a failed test")]
 
-mod common;
 #[path = "common/disk.rs"]
 mod disk;
 
@@ -11,7 +10,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::position;
+use conformance_tests::storage::values::position;
 use disk::names;
 use raft_core::{Membership, NodeId, Snapshot};
 use raft_node::{FileSnapshots, SnapshotStore, StoreError};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use raft_core::Write;
 use raft_node::{FileLog, LogStore, StoreError};
 
-use crate::common::{Model, content, entries, entry};
+use conformance_tests::storage::values::{Model, content, entries, entry};
 
 pub(crate) const SEGMENT_HEADER: usize = 40;
 pub(crate) const MARK: usize = 32;

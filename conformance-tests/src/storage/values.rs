@@ -1,5 +1,5 @@
-//! Builders and a model that the tests of stores share.
-#![allow(dead_code, reason = "each test file uses its own part")]
+//! What the checks of stores write, and a model of what a store should then hold.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed check")]
 
 use std::env;
 use std::hash::{BuildHasher, RandomState};
@@ -13,16 +13,27 @@ use raft_core::{
 };
 use raft_node::LogStore;
 
-pub(crate) fn index(index: u64) -> LogIndex {
+/// A log index.
+///
+/// # Panics
+/// There is no such index.
+#[must_use]
+pub fn index(index: u64) -> LogIndex {
     LogIndex::new(index).unwrap()
 }
 
-pub(crate) fn term(term: u64) -> Term {
+/// A term.
+///
+/// # Panics
+/// There is no such term.
+#[must_use]
+pub fn term(term: u64) -> Term {
     Term::new(term).unwrap()
 }
 
 /// A command; no bytes stand for an entry without one.
-pub(crate) fn entry(at: u64, in_term: u64, command: &[u8]) -> Entry {
+#[must_use]
+pub fn entry(at: u64, in_term: u64, command: &[u8]) -> Entry {
     let payload = match command {
         [] => Payload::Noop,
         bytes => Payload::Command(Bytes::copy_from_slice(bytes)),
@@ -31,17 +42,22 @@ pub(crate) fn entry(at: u64, in_term: u64, command: &[u8]) -> Entry {
 }
 
 /// A configuration of so many voters.
-pub(crate) fn members(at: u64, in_term: u64, voters: u64) -> Entry {
+#[must_use]
+pub fn members(at: u64, in_term: u64, voters: u64) -> Entry {
     let voters = (1..=voters).map(|id| (NodeId::new(id), format!("10.0.0.{id}:7100")));
     let membership = voters.fold(Membership::new(), |it, (id, address)| it.voter(id, address));
     Entry { payload: Payload::Membership(Arc::new(membership)), ..entry(at, in_term, b"") }
 }
 
-pub(crate) fn position(at: u64, in_term: u64) -> LogPosition {
+/// The place of an entry.
+#[must_use]
+pub fn position(at: u64, in_term: u64) -> LogPosition {
     LogPosition { index: index(at), term: term(in_term) }
 }
 
-pub(crate) fn empty() -> Write {
+/// A write of nothing.
+#[must_use]
+pub fn empty() -> Write {
     Write {
         ticket: Ticket::default(),
         hard_state: None,
@@ -51,39 +67,56 @@ pub(crate) fn empty() -> Write {
     }
 }
 
-pub(crate) fn entries(entries: Vec<Entry>) -> Write {
+/// A write that appends these.
+///
+/// # Panics
+/// They do not follow each other.
+#[must_use]
+pub fn entries(entries: Vec<Entry>) -> Write {
     Write { entries: Entries::new(entries).unwrap(), ..empty() }
 }
 
-pub(crate) fn replacing(from: u64, with: Vec<Entry>) -> Write {
+/// A write that cuts the log from `from` on and appends these.
+#[must_use]
+pub fn replacing(from: u64, with: Vec<Entry>) -> Write {
     Write { truncate_from: Some(index(from)), ..entries(with) }
 }
 
-pub(crate) fn beginning(after: u64, in_term: u64) -> Write {
+/// A write that drops what a snapshot of this end covers.
+#[must_use]
+pub fn beginning(after: u64, in_term: u64) -> Write {
     Write { begin_after: Some(position(after, in_term)), ..empty() }
 }
 
-pub(crate) fn vote(in_term: u64, candidate: u64) -> Write {
+/// A write of a vote.
+#[must_use]
+pub fn vote(in_term: u64, candidate: u64) -> Write {
     let vote = Some(NodeId::new(candidate));
     Write { hard_state: Some(HardState { term: term(in_term), vote }), ..empty() }
 }
 
 /// What a store should hold.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Model {
-    pub(crate) hard_state: HardState,
-    pub(crate) begin_after: LogPosition,
-    pub(crate) entries: Vec<Entry>,
+pub struct Model {
+    /// The newest term and vote.
+    pub hard_state: HardState,
+    /// The place before the first entry.
+    pub begin_after: LogPosition,
+    /// All entries.
+    pub entries: Vec<Entry>,
 }
 
 impl Model {
-    pub(crate) fn of(writes: &[Write]) -> Self {
+    /// What is there after these writes.
+    #[must_use]
+    pub fn of(writes: &[Write]) -> Self {
         let mut model = Self::default();
         writes.iter().for_each(|write| model.apply(write));
         model
     }
 
-    pub(crate) fn apply(&mut self, write: &Write) {
+    /// Carries out a write.
+    pub fn apply(&mut self, write: &Write) {
         self.hard_state = write.hard_state.unwrap_or(self.hard_state);
         if let Some(from) = write.truncate_from {
             self.entries.retain(|entry| entry.index < from);
@@ -95,11 +128,15 @@ impl Model {
         self.entries.extend(write.entries.iter().cloned());
     }
 
-    pub(crate) fn last(&self) -> LogPosition {
+    /// The place of the last entry, or where the log begins.
+    #[must_use]
+    pub fn last(&self) -> LogPosition {
         self.entries.last().map_or(self.begin_after, Entry::position)
     }
 
-    pub(crate) fn describe(&self) -> StoredLog {
+    /// What a store says when it is restored.
+    #[must_use]
+    pub fn describe(&self) -> StoredLog {
         let mut terms: Vec<TermStart> = Vec::new();
         let mut memberships = Vec::new();
         for entry in &self.entries {
@@ -120,8 +157,11 @@ impl Model {
     }
 }
 
-/// All that `store` holds; panics when its description does not fit its entries.
-pub(crate) fn content(store: &mut impl LogStore) -> Model {
+/// All that a store holds.
+///
+/// # Panics
+/// What it says of itself does not fit its entries.
+pub fn content(store: &mut impl LogStore) -> Model {
     let stored = store.restore().unwrap();
     let begin_after = stored.begin_after;
     let entries = store.load(begin_after.index.next(), LogIndex::MAX, usize::MAX).unwrap().to_vec();
@@ -132,7 +172,8 @@ pub(crate) fn content(store: &mut impl LogStore) -> Model {
 
 /// So many random cases. A failure prints the seed of all of them: set `PROPTEST_RNG_SEED` to it
 /// to get them again.
-pub(crate) fn cases(cases: u32) -> Config {
+#[must_use]
+pub fn cases(cases: u32) -> Config {
     let mut config = Config { cases, failure_persistence: None, ..Config::default() };
     if env::var_os("PROPTEST_RNG_SEED").is_none() {
         config.rng_seed = RngSeed::Fixed(rand_seed());
