@@ -68,6 +68,7 @@ impl History {
         self.judge_leader(nodes, at);
         if effects.wrote {
             self.judge_logs(nodes, at);
+            self.judge_change(nodes[at]);
         }
         for entry in &effects.applied {
             self.judge_applied(nodes, at, entry);
@@ -115,6 +116,17 @@ impl History {
             agree.is_none_or(|last| log[..=last] == other[..=last])
         });
         self.demand(matches, "log matching: same term at an index, same log up to it");
+    }
+
+    /// A leader that has committed nothing in its term does not know the configuration for certain,
+    /// and starts no change (dissertation, section 4.1, as corrected in 2015).
+    fn judge_change(&mut self, node: &Node) {
+        let (RoleKind::Leader, term) = node.role() else { return };
+        let own = |entry: &&Entry| entry.term == term;
+        let changes = |entry: &Entry| matches!(entry.payload, Payload::Membership(_));
+        let changed = node.log().iter().filter(own).any(changes);
+        let committed = node.log().iter().filter(own).any(|entry| entry.index <= node.commit());
+        self.demand(committed || !changed, "a leader commits an entry of its term before a change");
     }
 
     /// What a leader may conclude from who holds an entry. What an earlier leader has left is not

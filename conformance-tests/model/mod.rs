@@ -124,6 +124,15 @@ impl Bounds {
                 Self { changes: grown, terms: 2, active: 2, ..alone },
             ),
             case(
+                "third-voter",
+                "two voters become three",
+                Self {
+                    founders: voters([1, 2]),
+                    changes: vec![voters([1, 2, 3]).into()],
+                    ..one.clone()
+                },
+            ),
+            case(
                 "replacement",
                 "a fourth node takes the place of the third",
                 Self { nodes: 4, changes: vec![voters([1, 2, 4]).into()], ..one },
@@ -153,6 +162,18 @@ impl Bounds {
                 "two-terms-disk",
                 "two candidates, two terms, every order of completions",
                 Self { prompt_disks: false, ..two.clone() },
+            ),
+            case(
+                "re-elected",
+                "of two voters one leads, crashes and leads again; one entry in each message",
+                Self {
+                    nodes: 2,
+                    founders: voters([1, 2]),
+                    active: 1,
+                    crashes: 1,
+                    adjust: |config| config.max_append_entries(1),
+                    ..two.clone()
+                },
             ),
             case("three-terms", "two candidates, three terms", Self::elections(3)),
             case(

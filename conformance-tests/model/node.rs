@@ -226,6 +226,11 @@ impl Node {
         self.role
     }
 
+    /// What it knows to be committed.
+    pub(crate) const fn commit(&self) -> LogIndex {
+        self.commit
+    }
+
     /// The members as this node knows them.
     pub(crate) fn members(&self) -> &Membership {
         self.raft.membership()

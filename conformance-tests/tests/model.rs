@@ -49,5 +49,11 @@ fn a_crash_at_any_time_with_any_loss_of_writes_is_safe() {
 
 #[test]
 fn a_cluster_that_grows_under_changing_leaders_is_safe() {
+    explore("third-voter", 100);
     explore("growth-two-terms", 10_000);
+}
+
+#[test]
+fn a_leader_that_leads_again_after_a_crash_is_safe() {
+    explore("re-elected", 500);
 }
