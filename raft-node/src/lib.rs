@@ -13,11 +13,14 @@
 //! | [`Settings`] | who is in the cluster, and at which address |
 //! | [`Node`] | the core with a thread for its disk and one for its state machine |
 //! | [`Client`] | its front door: requests with callbacks, from any thread |
-//! | [`Outgoing`], [`Inbound`] | the link between two nodes, as bytes in and bytes out |
+//! | [`Handle`], [`blocking::Handle`] | what clients hold in tasks and in threads, on every adapter |
 //! | [`session`] | commands that may be tried again: applied once |
+//! | [`Driver`], [`Ending`] | a node with its clock and its news, for the loop of an adapter |
 //! | [`Peers`] | who the peers are, and where |
-//! | [`Outbound`], [`PeerQueue`] | what waits for each peer's socket |
-//! | [`Clock`], [`Backoff`], [`tune`] | small things that every adapter needs |
+//! | [`Reception`], [`Caller`] | what becomes of connections from peers |
+//! | [`Dialler`], [`Outbound`] | what waits for each peer's socket, and when to dial again |
+//! | [`Outgoing`], [`Inbound`] | the link between two nodes, as bytes in and bytes out |
+//! | [`Clock`], [`Backoff`], [`PeerQueue`], [`tune`] | small things that they are made of |
 //!
 //! # What a node promises
 //!
@@ -34,7 +37,7 @@
 //!
 //! An adapter gives a [`Node`] its turns and moves bytes. This is a whole one, on a thread that
 //! parks, for a network that is just a function. What arrives from peers goes to
-//! [`Client::deliver`].
+//! [`Client::deliver`]. A [`Driver`] brings the clock, and handles that can be waited with.
 //!
 //! ```
 //! use std::{sync::Arc, thread};
@@ -112,23 +115,29 @@
 
 mod applier;
 mod backoff;
+pub mod blocking;
 mod checksum;
 mod clock;
+mod dialler;
 mod directory;
 mod disk;
+mod driver;
 mod error;
 mod file_log;
 mod file_snapshots;
 mod fit;
+mod handle;
 mod identity;
 mod librarian;
 mod link;
 mod mailbox;
 mod memory_log;
 mod memory_snapshots;
+mod news;
 mod node;
 mod outbound;
 mod peers;
+mod reception;
 mod request;
 pub mod session;
 mod settings;
@@ -136,12 +145,16 @@ mod socket;
 mod state_machine;
 mod storage;
 mod store;
+mod watched;
 
 pub use backoff::Backoff;
 pub use clock::Clock;
+pub use dialler::Dialler;
+pub use driver::{Driver, Ending, Next};
 pub use error::{NodeError, StoreError};
 pub use file_log::{FileLog, FileLogOptions};
 pub use file_snapshots::FileSnapshots;
+pub use handle::Handle;
 pub use link::{ClusterId, Inbound, LinkError, Outgoing, Received};
 pub use mailbox::Notifier;
 pub use memory_log::MemoryLog;
@@ -150,9 +163,10 @@ pub use node::{Node, NodeStatus, Threads, Turn, Wiring};
 pub use outbound::{Outbound, PeerQueue};
 pub use peers::Peers;
 pub use raft_core as core;
+pub use reception::{Caller, Reception};
 pub use request::{Client, NoSnapshot, RequestError};
 pub use settings::{Leadership, Settings, SnapshotPolicy};
-pub use socket::tune;
+pub use socket::{PATIENCE, tune};
 pub use state_machine::{FrozenState, StateMachine};
 pub use storage::Storage;
 pub use store::{LogStore, SnapshotStore, SnapshotWriter};

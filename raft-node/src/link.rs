@@ -107,6 +107,12 @@ impl LinkError {
     }
 }
 
+impl From<LinkError> for std::io::Error {
+    fn from(error: LinkError) -> Self {
+        Self::other(error)
+    }
+}
+
 /// What the listener thinks of a hello; the number is the byte on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {

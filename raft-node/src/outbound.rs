@@ -64,9 +64,13 @@ impl Outbound {
         self.queues().insert(id, queue);
     }
 
-    /// Removes a peer: what is sent to it from now on is dropped.
-    pub fn remove(&self, id: NodeId) {
-        self.queues().remove(&id);
+    /// Removes the queue of a peer, unless it has another one by now: what is sent to it from now on
+    /// is dropped.
+    pub fn remove(&self, id: NodeId, queue: &Arc<PeerQueue>) {
+        let mut queues = self.queues();
+        if queues.get(&id).is_some_and(|now| Arc::ptr_eq(now, queue)) {
+            queues.remove(&id);
+        }
     }
 
     /// Puts a message into the queue of the peer that it names, if there is such a peer.

@@ -106,6 +106,24 @@ impl Peers {
         dialled
     }
 
+    /// Brings connections in line with whom to dial now. Those that are no longer wanted are dropped,
+    /// which has to end them; `dial` begins one with a peer, at an address. Call it once at the
+    /// start, and then when [`on_change`](Peers::on_change) says so.
+    pub fn update_links<T>(
+        &self,
+        links: &mut BTreeMap<NodeId, (String, T)>,
+        mut dial: impl FnMut(NodeId, &str) -> T,
+    ) {
+        let wanted = self.to_dial();
+        links.retain(|peer, (address, _)| wanted.get(peer) == Some(address));
+        for (peer, address) in wanted {
+            links.entry(peer).or_insert_with(|| {
+                let link = dial(peer, &address);
+                (address, link)
+            });
+        }
+    }
+
     /// Calls `notify`, which must not block, when [`to_dial`](Peers::to_dial) may have changed.
     pub fn on_change(&self, notify: Notifier) {
         self.state().changed.push(notify);
@@ -358,6 +376,32 @@ mod tests {
         assert_eq!(peers.welcome(&from(3)), Ok(()));
         let kept = Identity::decode(peers.take_unsaved().unwrap()).unwrap();
         assert!(kept.removed.is_empty());
+    }
+
+    #[test]
+    fn links_follow_the_members_and_their_addresses() {
+        let peers = Peers::new(identity(1), members(&[1, 2, 3]), "node-1".into(), None);
+        let mut links = BTreeMap::new();
+        let update = |links: &mut BTreeMap<_, (String, Arc<NodeId>)>| {
+            let mut begun = Vec::new();
+            peers.update_links(links, |peer, address| {
+                begun.push((peer.get(), address.to_owned()));
+                Arc::new(peer)
+            });
+            begun
+        };
+        assert_eq!(update(&mut links), [(2, "node-2".into()), (3, "node-3".into())]);
+        assert_eq!(update(&mut links), []);
+        let old = Arc::downgrade(&links[&NodeId::new(2)].1);
+        let moved = Membership::clone(&members(&[1, 2, 3])).voter(NodeId::new(2), "elsewhere");
+        peers.adopt(Arc::new(moved));
+        assert_eq!(update(&mut links), [(2, "elsewhere".into())]);
+        assert!(old.upgrade().is_none(), "the link to the old address has ended");
+        // Twice, since one that goes is dialled until the next change.
+        peers.adopt(members(&[1, 3]));
+        peers.adopt(members(&[1, 3, 4]));
+        assert_eq!(update(&mut links), [(4, "node-4".into())]);
+        assert_eq!(links.into_keys().map(NodeId::get).collect::<Vec<_>>(), [3, 4]);
     }
 
     #[test]

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
+/// A peer that does not answer, takes nothing or, as a stranger, does not greet for so long is cut
+/// off.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Makes a TCP socket send small messages at once, and fail when the other side has not
-/// acknowledged what was sent for as long as `patience` (on systems that can; Linux can).
+/// acknowledged what was sent for as long as [`PATIENCE`] (on systems that can; Linux can).
 ///
 /// Without the second a link over a broken network outlives the break by minutes: the system
 /// repeats what was lost ever more rarely, and nothing tells the sender that it would do better to
@@ -15,14 +19,12 @@ use rustix::net::sockopt;
 ///
 /// # Errors
 /// It is not a TCP socket, or it is closed.
-pub fn tune(socket: impl AsFd, patience: Duration) -> io::Result<()> {
+pub fn tune(socket: impl AsFd) -> io::Result<()> {
     sockopt::set_tcp_nodelay(&socket, true)?;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     sockopt::set_tcp_user_timeout(
         &socket,
-        u32::try_from(patience.as_millis()).unwrap_or(u32::MAX),
+        u32::try_from(PATIENCE.as_millis()).unwrap_or(u32::MAX),
     )?;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = patience;
     Ok(())
 }

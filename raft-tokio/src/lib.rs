@@ -31,15 +31,14 @@
 #![forbid(unsafe_code)]
 
 mod dial;
-mod handle;
 mod listen;
 mod node;
 
-pub use handle::Handle;
 pub use node::Node;
 pub use raft_node;
 pub use raft_node::{
-    ClusterId, Leadership, NodeError, NodeStatus, RequestError, Settings, SnapshotPolicy, Storage,
+    ClusterId, Handle, Leadership, NodeError, NodeStatus, RequestError, Settings, SnapshotPolicy,
+    Storage,
 };
 
 /// The example of the project's front page has to compile.

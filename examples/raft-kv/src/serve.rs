@@ -65,7 +65,7 @@ pub(crate) enum ServeError {
 pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     log_to_stderr(args.log_level);
     let mut signals = Signals::new().map_err(ServeError::Signals)?;
-    let (mut node, listener) = tokio::select! {
+    let (node, listener) = tokio::select! {
         signal = signals.wait() => {
             info!(signal, "stopped while starting");
             // Returning would wait for the thread that opens the log.

@@ -66,7 +66,7 @@ async fn a_node_that_is_dropped_stops() {
 async fn whoever_waits_for_the_end_learns_why_a_node_stopped() {
     let place = places(1, ELECTION).remove(0);
     let start = Node::start(place.settings, Storage::in_memory(), Counter::default());
-    let mut node = start.await.unwrap();
+    let node = start.await.unwrap();
     let handle = node.handle();
     propose(&handle).await;
     assert!(time::timeout(Duration::from_millis(1), node.stopped()).await.is_err());
@@ -91,7 +91,7 @@ async fn a_node_that_has_been_waited_for_can_still_be_stopped() {
     for kill in [false, true] {
         let mut places = places(1, ELECTION);
         places[0].start().await;
-        let mut node = places[0].node.take().unwrap();
+        let node = places[0].node.take().unwrap();
         node.handle().client().stop();
         in_time("the end", node.stopped()).await.unwrap();
         in_time("the end", node.stopped()).await.unwrap();
@@ -115,7 +115,7 @@ async fn a_follower_whose_disk_fails_stops_and_its_leader_sees_it() {
     for _ in 0..10 {
         propose(&places[leader].handle()).await;
     }
-    let mut node = places[broken].node.take().unwrap();
+    let node = places[broken].node.take().unwrap();
     let why = in_time("the end", node.stopped()).await.unwrap_err();
     let said = |text: &str| text == "the disk is broken";
     assert!(matches!(&*why, NodeError::Store(StoreError::Other(text)) if said(text)), "{why:?}");

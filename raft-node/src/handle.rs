@@ -1,32 +1,29 @@
-//! What clients of a node hold.
+//! What clients of a node hold in tasks, on any runtime.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_node::core::{Membership, Message, NodeId};
-use raft_node::{Client, Leadership, NodeStatus, RequestError};
-use tokio::sync::{oneshot, watch};
+use futures_channel::oneshot;
+use raft_core::{Membership, Message, NodeId};
 
-/// A node's clients talk to it through this; it is cheap to clone and works from any task.
+use crate::news::News;
+use crate::watched::Watched;
+use crate::{Client, Leadership, NodeError, NodeStatus, RequestError};
+
+/// A node's clients talk to it through this; it is cheap to clone and works from any task, on any
+/// runtime. [`blocking::Handle`](crate::blocking::Handle) is the same for threads.
 ///
 /// Dropping one of its futures gives up the waiting, not the request: a command that was proposed
 /// may still be applied.
 #[derive(Clone, Debug)]
 pub struct Handle {
     client: Client,
-    leadership: watch::Receiver<Leadership>,
-    membership: watch::Receiver<Arc<Membership>>,
-    stopped: watch::Receiver<bool>,
+    news: Watched<News>,
 }
 
 impl Handle {
-    pub(crate) const fn new(
-        client: Client,
-        leadership: watch::Receiver<Leadership>,
-        membership: watch::Receiver<Arc<Membership>>,
-        stopped: watch::Receiver<bool>,
-    ) -> Self {
-        Self { client, leadership, membership, stopped }
+    pub(crate) const fn new(client: Client, news: Watched<News>) -> Self {
+        Self { client, news }
     }
 
     /// Proposes a command to the cluster, from any node, and returns the state machine's answer
@@ -61,8 +58,8 @@ impl Handle {
     /// to date may take long. With `only_if`, only if those are the members now.
     ///
     /// ```
-    /// # use raft_tokio::raft_node::core::{Membership, NodeId};
-    /// # use raft_tokio::{Handle, RequestError};
+    /// # use raft_node::core::{Membership, NodeId};
+    /// # use raft_node::{Handle, RequestError};
     /// /// Adds a voter, unless somebody else changes the members at the same time.
     /// async fn add(handle: &Handle, id: NodeId, address: &str) -> Result<(), RequestError> {
     ///     let members = Membership::clone(&handle.membership());
@@ -109,7 +106,7 @@ impl Handle {
     /// be of a change that is not committed.
     #[must_use]
     pub fn membership(&self) -> Arc<Membership> {
-        self.membership.borrow().clone()
+        self.news.get().membership
     }
 
     /// Waits until the members, as this node's log has them, fulfil a condition, and returns them.
@@ -122,7 +119,7 @@ impl Handle {
         &self,
         condition: impl FnMut(&Arc<Membership>) -> bool,
     ) -> Result<Arc<Membership>, RequestError> {
-        wait_for(self.membership.clone(), condition).await
+        self.news.wait_for(News::until(|news| news.membership, condition)).await
     }
 
     /// A picture of the node.
@@ -138,7 +135,7 @@ impl Handle {
     /// Who leads, as far as this node knows.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
-        *self.leadership.borrow()
+        self.news.get().leadership
     }
 
     /// Waits until the leadership, as this node knows it, fulfils a condition, and returns it. It
@@ -146,7 +143,7 @@ impl Handle {
     /// last.
     ///
     /// ```
-    /// # use raft_tokio::{Handle, RequestError};
+    /// # use raft_node::{Handle, RequestError};
     /// /// Follows who leads, for as long as the node runs.
     /// async fn follow(handle: &Handle) -> Result<(), RequestError> {
     ///     let mut now = handle.leadership();
@@ -163,7 +160,7 @@ impl Handle {
         &self,
         condition: impl FnMut(&Leadership) -> bool,
     ) -> Result<Leadership, RequestError> {
-        wait_for(self.leadership.clone(), condition).await
+        self.news.wait_for(News::until(|news| news.leadership, condition)).await
     }
 
     /// Stops the node and waits until it has. A leader hands over first, for at most an election
@@ -172,9 +169,17 @@ impl Handle {
     /// waited for; commands that are only queued are not, and their outcome is unknown.
     pub async fn shutdown(&self) {
         self.client.stop();
-        let mut stopped = self.stopped.clone();
-        // An error means that the sender, and so the node, is gone.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
+        // Why it had stopped before, if it had, is for those who ask for it.
+        let _ = self.stopped().await;
+    }
+
+    /// Waits until the node has stopped, for whatever reason: its port is free, its tasks and
+    /// threads have ended. It may be asked any number of times.
+    ///
+    /// # Errors
+    /// The node stopped by itself: its store or its state machine failed.
+    pub async fn stopped(&self) -> Result<(), Arc<NodeError>> {
+        self.news.wait_for(News::outcome).await
     }
 
     /// Passes a message to a node that was started on a network of your own.
@@ -186,22 +191,6 @@ impl Handle {
     #[must_use]
     pub const fn client(&self) -> &Client {
         &self.client
-    }
-}
-
-/// Waits for a value that fulfils a condition. The value is copied out before anybody else's code
-/// looks at it: the node's loop would have to wait for whoever holds the original.
-async fn wait_for<T: Clone>(
-    mut watched: watch::Receiver<T>,
-    mut condition: impl FnMut(&T) -> bool,
-) -> Result<T, RequestError> {
-    loop {
-        let now = watched.borrow_and_update().clone();
-        if condition(&now) {
-            return Ok(now);
-        }
-        // An error means that the sender, and so the node, is gone.
-        watched.changed().await.map_err(|_| RequestError::Stopped)?;
     }
 }
 

@@ -1,0 +1,76 @@
+//! What adapters are made of: the driver, the handles, both ends of a connection.
+#![allow(missing_docs, reason = "tests are described by their names")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod handles;
+mod links;
+
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_node::core::{LogIndex, NodeId};
+use raft_node::{Driver, FrozenState, Next, Notifier, Settings, StateMachine, Storage};
+
+/// How long a test waits for something before it fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Echo;
+
+impl StateMachine for Echo {
+    fn apply(&mut self, _: LogIndex, command: Bytes) -> Bytes {
+        assert!(command != "panic", "no such command");
+        command
+    }
+
+    fn query(&self, query: Bytes) -> Bytes {
+        query
+    }
+
+    fn snapshot(&self) -> FrozenState {
+        Box::new(|_| Ok(()))
+    }
+
+    fn restore(&mut self, _: LogIndex, _: &mut dyn Read) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A notifier, and what it notifies.
+fn bell() -> (Notifier, Receiver<()>) {
+    let (ring, rung): (Sender<()>, _) = channel();
+    let ring = Mutex::new(ring);
+    let notify = Arc::new(move || {
+        // Nobody may be there to hear it.
+        let _ = ring.lock().unwrap().send(());
+    });
+    (notify, rung)
+}
+
+/// A node of a cluster of so many, without a network.
+fn driver(id: u64, voters: u64) -> (Driver, Receiver<()>) {
+    let settings = Settings::new(NodeId::new(id)).election_timeout(Duration::from_millis(50));
+    let settings = (1..=voters).fold(settings, |settings, voter| {
+        settings.peer(NodeId::new(voter), format!("node-{voter}"))
+    });
+    let (notify, rung) = bell();
+    let driver = Driver::start(&settings, Storage::in_memory(), Echo, notify, drop).unwrap();
+    (driver, rung)
+}
+
+/// The loop of an adapter, on a thread.
+fn run(mut driver: Driver, rung: Receiver<()>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        loop {
+            match driver.turn() {
+                Next::Again => thread::yield_now(),
+                Next::Wait(None) => rung.recv().unwrap(),
+                Next::Wait(Some(timeout)) => drop(rung.recv_timeout(timeout)),
+                Next::Stopped(result) => return driver.close(result).join(),
+            }
+        }
+    })
+}
