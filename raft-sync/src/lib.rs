@@ -1,0 +1,45 @@
+//! Raft on plain threads: a replicated state machine without an executor.
+//!
+//! Implement [`StateMachine`](raft_node::StateMachine), open a [`Storage`], say in the [`Settings`]
+//! who is in the cluster, and [start](Node::start) a [`Node`]. Everybody else in the program talks
+//! to it through a [`Handle`]. This is `examples/counter.rs`:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/counter.rs")]
+//! ```
+//!
+//! # What to expect
+//!
+//! - [`Handle::propose`] returns the state machine's answer when the command is on the disks of a
+//!   majority and applied on the node that was asked. Any node takes commands.
+//! - [`Handle::read`] is linearizable on every node and writes nothing to any disk.
+//! - An error says whether a command was certainly not applied; see [`RequestError`]. Nothing is
+//!   sent twice behind your back.
+//! - Each call blocks its thread until it has an answer. Whoever wants to wait for many at once, or
+//!   not for long, gives [`Handle::client`] a callback that passes the answer on.
+//! - Snapshots are taken by a policy of the [`Settings`], or when [`Handle::snapshot`] is called. The
+//!   log frees its space behind them, and a node that is far behind gets one by itself.
+//! - [`Handle::change_membership`] changes who is in the cluster while it runs.
+//! - [`Node::shutdown`] of a leader hands over first. It answers everybody who waits, frees the port
+//!   and returns when all threads of the node have ended. [`Node::stopped`] tells when, and why, a
+//!   node stopped by itself.
+//! - A node has six threads, and two more for each peer; while nothing happens they sleep. One that
+//!   looks up the name of a peer or waits for a connection to be made may outlive the node for as
+//!   long as the system takes: nothing can end it early.
+//! - Peers are not authenticated and nothing is encrypted: keep the ports on a network that you
+//!   trust.
+//!
+//! This crate holds only the threads and the sockets; everything else is in [`raft_node`].
+#![forbid(unsafe_code)]
+
+mod dial;
+mod listen;
+mod node;
+mod wait;
+
+pub use node::Node;
+pub use raft_node;
+pub use raft_node::blocking::Handle;
+pub use raft_node::{
+    ClusterId, Leadership, NodeError, NodeStatus, RequestError, Settings, SnapshotPolicy, Storage,
+};
