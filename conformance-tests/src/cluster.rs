@@ -1,6 +1,9 @@
 //! What a scenario needs of a cluster, whatever it runs on.
 
-use std::time::Duration;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 use raft_node::core::{RoleKind, Term};

@@ -1,8 +1,12 @@
 //! The harness of the lab tests: what they check again and again, on any cluster.
 
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-use std::time::Duration;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::RangeInclusive;
+use core::time::Duration;
 
 use bytes::Bytes;
 use raft_node::core::{RoleKind, Term};

@@ -25,16 +25,31 @@
 //!
 //! [`explore`] goes further: it draws a whole world from a seed, with faults of every kind, checks
 //! it after each step, then heals it and demands progress.
+//!
+//! Without the feature `std`, which is a default, there are no real clusters, no [`contract`] and
+//! no [`explore`]: what is left needs only `alloc`, so that the scenarios run on the simulator on a
+//! bare chip.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(
+    not(feature = "std"),
+    allow(dead_code, unused_imports, reason = "the explorer uses more of the world")
+)]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 pub mod cluster;
+#[cfg(feature = "std")]
 pub mod contract;
+#[cfg(feature = "std")]
 pub mod explore;
 pub mod lab;
 pub mod linearizability;
 pub mod machine;
+#[cfg(feature = "std")]
 pub mod real;
 mod registers;
 pub mod scenarios;
 pub mod sim;
+#[cfg(feature = "std")]
 pub mod storage;

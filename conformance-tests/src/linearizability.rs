@@ -51,8 +51,12 @@ mod report;
 mod search;
 mod timeline;
 
-use std::collections::BTreeMap;
-use std::fmt;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 pub use history::{History, HistoryError, OperationId};
 pub use model::{Model, Observation};

@@ -1,13 +1,18 @@
 //! The state machine of the suite, and the oracle that watches all its replicas.
 
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft_node::core::LogIndex;
-use raft_node::{FrozenState, StateMachine};
+use raft_node::io::{self, Read};
+use raft_node::{FrozenState, Mutex, MutexGuard, StateMachine};
+use siphasher::sip::SipHasher13;
 
 use crate::sim::world::id_of;
 
@@ -118,7 +123,7 @@ struct History {
 
 impl History {
     fn then(self, index: LogIndex, command: &[u8]) -> Self {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = SipHasher13::new();
         (self.checksum, index.get(), command).hash(&mut hasher);
         Self { count: self.count + 1, checksum: hasher.finish() }
     }
@@ -180,7 +185,7 @@ impl StateMachine for Machine {
         let mut pair = || Some((numbers.next()?, numbers.next()?));
         let (count, checksum) = pair().ok_or(io::ErrorKind::UnexpectedEof)?;
         self.history = History { count, checksum };
-        self.registers = std::iter::from_fn(pair).collect();
+        self.registers = core::iter::from_fn(pair).collect();
         self.oracle.lock().restored(self.node, self.life, index, self.history);
         Ok(())
     }
@@ -324,6 +329,6 @@ pub struct SharedOracle(Arc<Mutex<Oracle>>);
 impl SharedOracle {
     /// Opens the oracle.
     pub fn lock(&self) -> MutexGuard<'_, Oracle> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

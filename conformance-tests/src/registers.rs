@@ -1,7 +1,9 @@
 //! Clients' calls on registers, and whether what they saw is linearizable. The scenarios and the
 //! explorer share it.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
 
 use bytes::Bytes;
 use raft_node::RequestError;

@@ -4,7 +4,6 @@
 mod common;
 
 use common::*;
-use proptest::prelude::*;
 use raft_core::{Config, Message, Outcome};
 
 /// The history of the paper's figure 8: node 1 has written `two` in term 2, on itself and on node
@@ -255,27 +254,6 @@ fn a_learner_does_not_count_for_a_commit() {
     cluster.run(5 * ELECTION);
     assert!(!cluster.leads(1), "learners are no quorum to stay in touch with");
     cluster.settle();
-}
-
-proptest! {
-    /// R032: after every acknowledgement the commit is that of a naive computation.
-    #[test]
-    fn the_commit_is_the_largest_index_on_a_majority_of_disks(
-        acks in prop::collection::vec((2_u64..=5, 1_u64..=8), 0..30)
-    ) {
-        let mut node = Lone::of(5);
-        node.lead();
-        node.propose_all(1, &["x"; 7]);
-        let mut durable = [8_u64, 0, 0, 0, 0];
-        for (peer, last) in acks {
-            node.hears(peer, 1, accepted(last, last));
-            let slot = &mut durable[peer as usize - 1];
-            *slot = last.max(*slot);
-            let on_majority = |n: &u64| durable.iter().filter(|last| **last >= *n).count() >= 3;
-            let expected = (0..=8).rev().find(on_majority).unwrap();
-            prop_assert_eq!(node.commit(1), expected, "{:?}", durable);
-        }
-    }
 }
 
 /// R001, R108: a late acknowledgement of an earlier term says nothing about this one, in which the

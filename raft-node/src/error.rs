@@ -1,12 +1,14 @@
 //! What can go wrong below a node.
 
-use std::any::Any;
-use std::io;
-use std::path::PathBuf;
+use alloc::string::String;
+#[cfg(feature = "std")]
+use std::{any::Any, io, path::PathBuf};
 
+#[cfg(feature = "std")]
 use raft_core::{ConfigError, NodeId};
 use thiserror::Error;
 
+#[cfg(feature = "std")]
 use crate::ClusterId;
 
 /// A log store failed. The node that uses it stops; none of these is worth a retry inside the
@@ -16,6 +18,7 @@ use crate::ClusterId;
 pub enum StoreError {
     /// The operating system refused an operation. Free space, mend permissions or replace the
     /// disk, then start the node again: it recovers what was durable.
+    #[cfg(feature = "std")]
     #[error("{action} {}: {source}", path.display())]
     Io {
         /// What was tried ("sync", "create", ...).
@@ -27,6 +30,7 @@ pub enum StoreError {
     },
     /// This data directory is open already, in this process or another. Close it there, or use
     /// another directory.
+    #[cfg(feature = "std")]
     #[error("{} is in use already", path.display())]
     InUse {
         /// The data directory.
@@ -36,6 +40,7 @@ pub enum StoreError {
     /// Cutting it off could lose committed entries, so the node does not start. Keep the other
     /// members running without this one; don't start it on an empty directory or an older copy, for
     /// it would have forgotten what it promised.
+    #[cfg(feature = "std")]
     #[error("{} is damaged at offset {offset}: {what}", path.display())]
     Damaged {
         /// The file.
@@ -46,6 +51,7 @@ pub enum StoreError {
         what: &'static str,
     },
     /// The files come from a version that this one can't read.
+    #[cfg(feature = "std")]
     #[error("{} has format version {found}; this program reads version {expected}", path.display())]
     Version {
         /// The file.
@@ -73,6 +79,7 @@ pub enum StoreError {
     },
     /// An earlier write or sync of this store failed, so what the disk holds is unknown. Stop the
     /// node and open the store again: that finds out.
+    #[cfg(feature = "std")]
     #[error("{} failed earlier and must be opened again", path.display())]
     Poisoned {
         /// The data directory.
@@ -84,6 +91,7 @@ pub enum StoreError {
 }
 
 /// Why a node did not start, or stopped by itself.
+#[cfg(feature = "std")]
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NodeError {
@@ -173,6 +181,7 @@ pub enum NodeError {
 }
 
 /// What a panic said.
+#[cfg(feature = "std")]
 pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()

@@ -112,61 +112,123 @@
 //! #     .election_timeout(std::time::Duration::from_millis(20));
 //! # run(&settings, Storage::in_memory(), Echo, |_| {}, ask).unwrap();
 //! ```
+//!
+//! # Without an operating system
+//!
+//! Without the feature `std`, which is a default, the crate needs only `alloc` and consists of what
+//! a host on a bare chip shares with all others: [`StateMachine`], [`session`], [`RequestError`],
+//! [`SnapshotStore`] with [`MemorySnapshots`], and [`io`], which is then a stand-in for `std::io`.
+#![cfg_attr(not(feature = "std"), no_std)]
 
+extern crate alloc;
+
+#[cfg(feature = "std")]
 mod applier;
+#[cfg(feature = "std")]
 mod backoff;
+#[cfg(feature = "std")]
 pub mod blocking;
+#[cfg(feature = "std")]
 mod checksum;
+#[cfg(feature = "std")]
 mod clock;
+#[cfg(feature = "std")]
 mod dialler;
+#[cfg(feature = "std")]
 mod directory;
+#[cfg(feature = "std")]
 mod disk;
+#[cfg(feature = "std")]
 mod driver;
 mod error;
+#[cfg(feature = "std")]
 mod file_log;
+#[cfg(feature = "std")]
 mod file_snapshots;
+#[cfg(feature = "std")]
 mod fit;
+#[cfg(feature = "std")]
 mod handle;
+#[cfg(feature = "std")]
 mod identity;
+#[cfg(feature = "std")]
 mod librarian;
+#[cfg(feature = "std")]
 mod link;
+mod lock;
+#[cfg(feature = "std")]
 mod mailbox;
+#[cfg(feature = "std")]
 mod memory_log;
 mod memory_snapshots;
+#[cfg(feature = "std")]
 mod news;
+#[cfg(feature = "std")]
 mod node;
+#[cfg(feature = "std")]
 mod outbound;
+#[cfg(feature = "std")]
 mod peers;
+#[cfg(feature = "std")]
 mod reception;
+#[cfg(feature = "std")]
 mod request;
+mod request_error;
 pub mod session;
+#[cfg(feature = "std")]
 mod settings;
+#[cfg(feature = "std")]
 mod socket;
 mod state_machine;
+#[cfg(feature = "std")]
 mod storage;
 mod store;
+#[cfg(feature = "std")]
 mod watched;
 
+#[cfg(feature = "std")]
 pub use backoff::Backoff;
+#[cfg(feature = "std")]
 pub use clock::Clock;
+#[cfg(feature = "std")]
 pub use dialler::Dialler;
+#[cfg(feature = "std")]
 pub use driver::{Driver, Ending, Next};
-pub use error::{NodeError, StoreError};
+#[cfg(feature = "std")]
+pub use error::NodeError;
+pub use error::StoreError;
+#[cfg(feature = "std")]
 pub use file_log::{FileLog, FileLogOptions};
+#[cfg(feature = "std")]
 pub use file_snapshots::FileSnapshots;
+#[cfg(feature = "std")]
 pub use handle::Handle;
+#[cfg(feature = "std")]
 pub use link::{ClusterId, Inbound, LinkError, Outgoing, Received};
+pub use lock::{Mutex, MutexGuard};
+#[cfg(feature = "std")]
 pub use mailbox::Notifier;
+#[cfg(feature = "std")]
 pub use memory_log::MemoryLog;
 pub use memory_snapshots::MemorySnapshots;
+pub use no_std_io2::io;
+#[cfg(feature = "std")]
 pub use node::{Node, NodeStatus, Threads, Turn, Wiring};
+#[cfg(feature = "std")]
 pub use outbound::{Outbound, PeerQueue};
+#[cfg(feature = "std")]
 pub use peers::Peers;
 pub use raft_core as core;
+#[cfg(feature = "std")]
 pub use reception::{Caller, Reception};
-pub use request::{Client, NoSnapshot, RequestError};
+#[cfg(feature = "std")]
+pub use request::Client;
+pub use request_error::{NoSnapshot, RequestError};
+#[cfg(feature = "std")]
 pub use settings::{Leadership, Settings, SnapshotPolicy};
+#[cfg(feature = "std")]
 pub use socket::{PATIENCE, tune};
 pub use state_machine::{FrozenState, StateMachine};
+#[cfg(feature = "std")]
 pub use storage::Storage;
 pub use store::{LogStore, SnapshotStore, SnapshotWriter};

@@ -1,12 +1,16 @@
 //! Snapshots without a disk.
 
-use std::io::{self, Cursor, Write};
-use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem;
 
 use bytes::Bytes;
 use raft_core::{LogPosition, Membership, Snapshot};
 
+use crate::io::{self, Cursor, Write};
+use crate::lock::{Mutex, MutexGuard};
 use crate::{SnapshotStore, SnapshotWriter, StoreError};
 
 /// Snapshots in memory, for tests and trials, as the companion of a
@@ -42,7 +46,7 @@ impl MemorySnapshots {
 
     /// Every change is a single step, so a panic of another holder leaves nothing half done.
     fn content(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+        self.content.lock()
     }
 
     fn find(&self, snapshot: &Snapshot) -> Option<Bytes> {

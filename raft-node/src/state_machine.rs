@@ -1,9 +1,10 @@
 //! What is replicated.
 
-use std::io::{self, Read, Write};
-
+use alloc::boxed::Box;
 use bytes::Bytes;
 use raft_core::LogIndex;
+
+use crate::io::{self, Read, Write};
 
 /// A frozen state, to be written out by another thread while commands are applied.
 pub type FrozenState = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;

@@ -1,12 +1,12 @@
 //! The durable log, as the node needs it.
 
-use std::io;
-use std::sync::Arc;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use bytes::Bytes;
 use raft_core::{Entries, LogIndex, LogPosition, Membership, Snapshot, StoredLog, Write};
 
-use crate::StoreError;
+use crate::{StoreError, io};
 
 /// A durable log with the hard state of its node. Calls come one at a time and may block: the first
 /// ones from the thread that makes the node, all others from the node's disk thread.

@@ -1,5 +1,9 @@
 //! Sets of small numbers.
 
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
 const BITS: usize = u64::BITS as usize;
 
 /// A set of numbers below a fixed capacity.

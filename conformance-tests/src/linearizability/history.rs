@@ -1,5 +1,7 @@
 //! What clients did and what they were told.
 
+use alloc::vec::Vec;
+
 use thiserror::Error;
 
 use super::model::Model;

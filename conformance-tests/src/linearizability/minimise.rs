@@ -6,6 +6,8 @@
 //! returned operation as one with an unknown outcome. What needless unknown operations remain is
 //! then left out by the model's own judgement.
 
+use alloc::vec::Vec;
+
 use super::history::{Claim, ClaimOf};
 use super::model::Model;
 use super::search::{Outcome, model_of, solve};

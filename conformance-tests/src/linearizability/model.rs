@@ -1,7 +1,7 @@
 //! What an object does when it executes one operation at a time.
 
-use std::fmt::Debug;
-use std::hash::Hash;
+use core::fmt::Debug;
+use core::hash::Hash;
 
 /// The sequential behaviour of an object, and how to split its operations into independent keys.
 ///

@@ -7,7 +7,7 @@ mod append_list;
 mod register;
 mod text;
 
-use std::fmt;
+use core::fmt;
 
 pub use append_list::{AppendList, AppendListAction, AppendListRet};
 pub use register::{Register, RegisterAction, RegisterRet};

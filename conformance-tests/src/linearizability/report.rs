@@ -1,6 +1,12 @@
 //! A violation as a table for people.
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::string::ToString;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
 
 use super::history::Claim;
 use super::minimise::Evidence;
@@ -146,7 +152,7 @@ impl fmt::Display for Report {
         writeln!(f, "not linearizable: {shown} of {operations} operations on key {key} clash")?;
         let mut lines = vec![HEADINGS.map(str::to_owned)];
         lines.extend(self.rows.iter().map(Row::cells));
-        let widths: [usize; 6] = std::array::from_fn(|column| {
+        let widths: [usize; 6] = core::array::from_fn(|column| {
             lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0)
         });
         for [order, client, invoked, returned, op, result] in &lines {

@@ -1,7 +1,9 @@
 //! The search for an explanation of the operations on one key.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use alloc::vec::Vec;
+use core::hash::Hash;
+
+use hashbrown::HashMap;
 
 use super::bits::{BitSet, Signature};
 use super::history::ClaimOf;
@@ -185,7 +187,7 @@ impl<'a, M: Model> Search<'a, M> {
             self.unmark(candidate);
             return false;
         }
-        let before = std::mem::replace(&mut self.state, state);
+        let before = core::mem::replace(&mut self.state, state);
         self.trail.push(Placed { candidate, before });
         true
     }

@@ -1,5 +1,8 @@
 //! The invocations and returns that are not explained yet, in order of time.
 
+use alloc::vec;
+use alloc::vec::Vec;
+
 /// The head of the circular list. It is the successor of the last event too.
 const HEAD: usize = 0;
 

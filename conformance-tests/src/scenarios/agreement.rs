@@ -1,5 +1,9 @@
 //! Part B of the labs: agreement on a log.
 
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use raft_node::core::{RoleKind, Term};
 
 use crate::cluster::{CallId, Cluster};

@@ -1,6 +1,9 @@
 //! Clients that read and write registers through any node while things go wrong: what they see
 //! must be linearizable.
 
+use alloc::format;
+use alloc::vec::Vec;
+
 use crate::cluster::{CallId, Cluster, Network, Setup};
 use crate::lab::Lab;
 use crate::registers::{Call, Registers, Request};

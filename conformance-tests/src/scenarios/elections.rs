@@ -1,5 +1,8 @@
 //! Part A of the labs: elections.
 
+use alloc::format;
+use alloc::vec::Vec;
+
 use crate::cluster::Cluster;
 use crate::lab::Lab;
 

@@ -2,6 +2,10 @@
 //! another, until it is answered. What they see must be linearizable, and every command must be
 //! applied exactly once.
 
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 use raft_node::core::Instant;
 use raft_node::session::{self, Session};

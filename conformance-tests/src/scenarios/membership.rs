@@ -1,5 +1,9 @@
 //! Nodes come and go while clients with sessions never stop (dissertation, chapters 3.10 and 4).
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use raft_node::core::RoleKind;
 
 use crate::cluster::{Cluster, Members, Setup};

@@ -1,6 +1,7 @@
 //! Part C of the labs: crashes, restarts and bad networks.
 
-use std::collections::BTreeSet;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use raft_node::core::RoleKind;
 

@@ -1,6 +1,9 @@
 //! The labs' tests of a replicated state machine that is spoken to directly (2025): each increment
 //! of their counter is a command here, and the oracle counts.
 
+use alloc::format;
+use alloc::vec::Vec;
+
 use crate::cluster::{CallId, Cluster, Setup};
 use crate::lab::Lab;
 

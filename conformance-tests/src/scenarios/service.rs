@@ -4,6 +4,9 @@
 //! The service is the suite's registers, wrapped in sessions. Where the labs append markers to a
 //! text, here every written value is unique, and the oracle counts how often it was applied.
 
+use alloc::format;
+use alloc::vec::Vec;
+
 use crate::cluster::{CallId, Cluster, Network, Setup};
 use crate::lab::Lab;
 use crate::machine::{Command, decode_value, query};

@@ -1,5 +1,7 @@
 //! Part D of the labs: snapshots, and logs that do not grow for ever.
 
+use alloc::format;
+
 use crate::cluster::{Cluster, Network, Setup};
 use crate::lab::Lab;
 

@@ -1,6 +1,10 @@
 //! What clients ask of nodes, and its end.
 
-use std::sync::Arc;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 use raft_node::RequestError;

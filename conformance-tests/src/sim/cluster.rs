@@ -1,6 +1,8 @@
 //! The simulator as a cluster for the scenarios.
 
-use std::time::Duration;
+use alloc::format;
+use alloc::string::String;
+use core::time::Duration;
 
 use bytes::Bytes;
 use raft_node::RequestError;
@@ -22,7 +24,17 @@ impl SimCluster {
     /// A calm cluster for a scenario of that name.
     #[must_use]
     pub fn new(scenario: &'static str, voters: usize, seed: u64) -> Self {
-        let options = Options { record: true, ..Options::calm(seed, voters) };
+        Self::of(scenario, Options { record: true, ..Options::calm(seed, voters) })
+    }
+
+    /// The same without a record of what happens, for a machine with little memory. A failure says
+    /// how to run it again where there is more.
+    #[must_use]
+    pub fn without_record(scenario: &'static str, voters: usize, seed: u64) -> Self {
+        Self::of(scenario, Options::calm(seed, voters))
+    }
+
+    fn of(scenario: &'static str, options: Options) -> Self {
         Self { world: World::new(options), scenario }
     }
 

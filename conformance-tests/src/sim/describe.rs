@@ -1,5 +1,9 @@
 //! Events of a trace in words.
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use bytes::{Buf, Bytes};
 use raft_node::RequestError;
 use raft_node::core::{AppendResult, Body, Entries, Membership, Message, Notice, Status, Write};

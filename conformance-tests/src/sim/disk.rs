@@ -1,7 +1,8 @@
 //! A disk that loses what was not synced.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use raft_node::core::{
     Entries, Entry, HardState, LogIndex, LogPosition, Membership, Payload, StoredLog, Term,

@@ -1,6 +1,8 @@
 //! Which messages arrive, and when.
 
-use std::ops::Range;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use raft_node::core::{Body, Message};
 

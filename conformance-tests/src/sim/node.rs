@@ -1,6 +1,9 @@
 //! One simulated node: the core, its disk, its state machine, its clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::ToString;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 use raft_node::core::{
@@ -166,7 +169,7 @@ impl SimNode {
         self.raft = None;
         self.machine = None;
         let mut orphans = self.take_replies();
-        orphans.extend(std::mem::take(&mut self.waiting).into_values().map(Waiting::orphan));
+        orphans.extend(core::mem::take(&mut self.waiting).into_values().map(Waiting::orphan));
         let snapshots = self.snapshots.take_waiting().into_iter();
         orphans.extend(snapshots.map(|call| (call, RequestError::Stopped)));
         self.disk.crash(survivors);
@@ -184,7 +187,7 @@ impl SimNode {
     /// The state machine forgets what it is to do. Returns what the clients are told who waited for
     /// its answers.
     fn take_replies(&mut self) -> Vec<(CallId, RequestError)> {
-        let mut calls: Vec<CallId> = std::mem::take(&mut self.committed).into_values().collect();
+        let mut calls: Vec<CallId> = core::mem::take(&mut self.committed).into_values().collect();
         for job in self.jobs.drain(..) {
             if let ApplyJob::Apply { replies, .. } = job {
                 calls.extend(replies.into_values());

@@ -1,6 +1,6 @@
 //! What a simulated world is made of.
 
-use std::ops::Range;
+use core::ops::Range;
 
 use raft_node::core::Config;
 use raft_node::session::SessionLimits;

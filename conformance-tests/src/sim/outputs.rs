@@ -1,5 +1,7 @@
 //! What a core wants done.
 
+use alloc::format;
+
 use bytes::BytesMut;
 use raft_node::core::{Entries, Event, Message, Notice, Output, Snapshot};
 use raft_node::{RequestError, StateMachine};
@@ -88,7 +90,7 @@ impl World {
         let Some(last) = entries.last().map(|entry| entry.index) else { return };
         let SimNode { committed, handed_out, snapshots, .. } = &mut self.nodes[node];
         let later = committed.split_off(&last.next());
-        let replies = std::mem::replace(committed, later);
+        let replies = core::mem::replace(committed, later);
         *handed_out = last;
         self.trace.line(self.now, Some(node), || {
             format!("knows that {} is committed", describe::entries(&entries))
@@ -101,7 +103,7 @@ impl World {
         let index = snapshot.position.index;
         let SimNode { committed, handed_out, snapshots, lost, .. } = &mut self.nodes[node];
         let later = committed.split_off(&index.next());
-        let overtaken = std::mem::replace(committed, later);
+        let overtaken = core::mem::replace(committed, later);
         *handed_out = index;
         *lost = false;
         snapshots.policy.entries = 0;

@@ -1,6 +1,6 @@
 //! Draws from the one source of randomness of a run.
 
-use std::ops::Range;
+use core::ops::Range;
 
 /// Whether something happens that happens so many times in 1,000.
 pub(crate) fn chance(rng: &mut fastrand::Rng, per_thousand: u64) -> bool {

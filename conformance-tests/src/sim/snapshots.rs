@@ -1,10 +1,13 @@
 //! A node's store of snapshots, and when the node takes its own.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use raft_node::core::{Event, LogPosition, Membership, Snapshot, SnapshotPiece};
-use raft_node::{FrozenState, MemorySnapshots, SnapshotStore, StoreError};
+use raft_node::{FrozenState, MemorySnapshots, SnapshotStore, StoreError, io};
 
 use crate::cluster::CallId;
 
@@ -65,7 +68,7 @@ impl Policy {
     /// The one that was under way is over. Returns who has waited for it.
     pub(crate) fn end(&mut self) -> Vec<CallId> {
         self.under_way = false;
-        std::mem::take(&mut self.awaited)
+        core::mem::take(&mut self.awaited)
     }
 }
 
@@ -134,10 +137,7 @@ impl Snapshots {
     }
 
     /// The content of a complete snapshot.
-    pub(crate) fn open(
-        &self,
-        snapshot: &Snapshot,
-    ) -> Result<Box<dyn std::io::Read + Send>, StoreError> {
+    pub(crate) fn open(&self, snapshot: &Snapshot) -> Result<Box<dyn io::Read + Send>, StoreError> {
         self.store.open(snapshot)
     }
 

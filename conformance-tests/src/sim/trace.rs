@@ -1,11 +1,14 @@
 //! What happened, for people and for the comparison of two runs.
 
-use std::collections::VecDeque;
-use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::hash::{Hash, Hasher};
 
-use clap::ValueEnum;
 use raft_node::core::{AppendResult, Body, Message};
+use siphasher::sip::SipHasher13;
 
 use crate::sim::describe;
 use crate::sim::world::id_of;
@@ -14,7 +17,7 @@ use crate::sim::world::id_of;
 /// table of time, node and event.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    digest: DefaultHasher,
+    digest: SipHasher13,
     events: Option<VecDeque<Event>>,
     /// Events before the ones that were kept.
     forgotten: usize,
@@ -34,7 +37,8 @@ struct Event {
 const KEPT: usize = 200_000;
 
 /// How much of a trace a table shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "std", derive(clap::ValueEnum))]
 pub enum Form {
     /// The last 200 events, cut to 160 characters, without the heartbeats and acknowledgements that
     /// had no effect
@@ -56,7 +60,7 @@ impl Form {
 impl Trace {
     pub(crate) fn new(record: bool) -> Self {
         let events = record.then(VecDeque::new);
-        Self { digest: DefaultHasher::new(), events, forgotten: 0 }
+        Self { digest: SipHasher13::new(), events, forgotten: 0 }
     }
 
     pub(crate) fn absorb(&mut self, event: &impl Hash) {

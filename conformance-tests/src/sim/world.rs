@@ -1,7 +1,13 @@
 //! The simulated world: virtual time, and everything that happens in it, decided by one seed.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 use raft_node::core::{

@@ -6,11 +6,11 @@ use std::mem;
 use raft_core::{Entries, LogIndex, Notice, Output, Snapshot};
 
 use super::Node;
-use crate::NodeError;
 use crate::applier::ApplyJob;
 use crate::disk::DiskJob;
 use crate::librarian::SnapshotJob;
-use crate::request::{Reply, RequestError};
+use crate::request::Reply;
+use crate::{NodeError, RequestError};
 
 impl Node {
     pub(super) fn carry_out(&mut self) -> Result<(), NodeError> {

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use raft_core::{Event, Instant, NodeId, Outcome, Proposal, RequestId};
 
 use super::{Node, NodeStatus};
-use crate::NodeError;
 use crate::applier::ApplyJob;
-use crate::request::{Reply, Request, RequestError, failure};
+use crate::request::{Reply, Request, failure};
+use crate::{NodeError, RequestError};
 
 /// Who waits for a request that the core has.
 pub(super) enum Waiting {

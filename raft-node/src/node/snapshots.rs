@@ -10,9 +10,9 @@ use raft_core::{Entries, Event, Instant, LogIndex, Snapshot};
 use super::{Node, SharedStore};
 use crate::applier::ApplyJob;
 use crate::librarian;
-use crate::request::{NoSnapshot, Reply, RequestError};
+use crate::request::Reply;
 use crate::state_machine::FrozenState;
-use crate::{NodeError, SnapshotPolicy};
+use crate::{NoSnapshot, NodeError, RequestError, SnapshotPolicy};
 
 /// The node's own snapshots: one at a time.
 pub(super) struct Snapshots {

@@ -1,12 +1,13 @@
 //! What the replicas answer.
 
-use std::io::Read;
+use alloc::vec;
 
 use bytes::{Buf, Bytes};
 use raft_core::LogIndex;
 use thiserror::Error;
 
 use super::{SessionLimits, varint};
+use crate::io::{Cursor, Read};
 
 const SUCCESS: u8 = 0;
 const EXPIRED: u8 = 1;
@@ -103,7 +104,7 @@ pub fn decode(mut answer: Bytes) -> Result<Bytes, SessionError> {
         SUCCESS => return Ok(answer),
         EXPIRED => SessionError::Expired,
         ANSWER_GONE => SessionError::AnswerGone,
-        TOO_MANY_OUTSTANDING => match varint::read_u32(&mut answer.reader()) {
+        TOO_MANY_OUTSTANDING => match varint::read_u32(&mut Cursor::new(answer)) {
             Ok(limit) => SessionError::TooManyOutstanding { limit },
             Err(_) => SessionError::Garbled,
         },
@@ -114,7 +115,7 @@ pub fn decode(mut answer: Bytes) -> Result<Bytes, SessionError> {
 }
 
 pub(super) fn decode_opening(answer: Bytes) -> Result<Opening, SessionError> {
-    let mut answer = decode(answer)?.reader();
+    let mut answer = Cursor::new(decode(answer)?);
     read_opening(&mut answer).ok_or(SessionError::Garbled)
 }
 

@@ -1,7 +1,7 @@
 //! The client's side of a session.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use alloc::collections::BTreeSet;
+use core::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{Instant, LogIndex};

@@ -12,13 +12,15 @@
 //!
 //! `elapsed` is the time in milliseconds since the client had the answer to its opening.
 
-use std::io::{self, Read};
+use alloc::vec;
+use alloc::vec::Vec;
 
 use bytes::{Buf, Bytes};
 use raft_core::LogIndex;
 
 use super::varint::{self, invalid};
 use super::{SessionError, SessionLimits};
+use crate::io::{self, Cursor, Read};
 
 const PLAIN: u8 = 0x10;
 const OPEN: u8 = 0x11;
@@ -119,7 +121,7 @@ impl Envelope {
     }
 
     fn read(kind: u8, bytes: Bytes) -> io::Result<Self> {
-        let mut from = bytes.reader();
+        let mut from = Cursor::new(bytes);
         let envelope = match kind {
             CLOSE => Self::Close(read_session(&mut from)?),
             KEEP_ALIVE => Self::KeepAlive(read_use(&mut from)?),
@@ -128,13 +130,19 @@ impl Envelope {
                 let ahead = varint::read(&mut from)?;
                 let sequence = used.acknowledged.checked_add(ahead).filter(|_| ahead > 0);
                 let sequence = sequence.ok_or_else(|| invalid("no such sequence number"))?;
-                return Ok(Self::Command { used, sequence, command: from.into_inner() });
+                return Ok(Self::Command { used, sequence, command: rest(&from) });
             }
             LIMITS => Self::Limits(SessionLimits::read(&mut from)?),
             _ => Self::Open,
         };
-        if from.get_ref().is_empty() { Ok(envelope) } else { Err(invalid("too long")) }
+        if rest(&from).is_empty() { Ok(envelope) } else { Err(invalid("too long")) }
     }
+}
+
+/// What was not read.
+fn rest(from: &Cursor<Bytes>) -> Bytes {
+    let read = usize::try_from(from.position()).unwrap_or(usize::MAX);
+    from.get_ref().slice(read.min(from.get_ref().len())..)
 }
 
 fn read_session(from: &mut impl Read) -> io::Result<LogIndex> {

@@ -1,9 +1,10 @@
 //! How much the replicas remember of their clients.
 
-use std::io::{self, Read};
-use std::time::Duration;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::varint;
+use crate::io::{self, Read};
 
 /// How much a [`Sessions`](super::Sessions) remembers. A limit of zero is taken as one.
 ///

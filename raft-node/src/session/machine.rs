@@ -1,6 +1,6 @@
 //! The wrapper around the user's state machine.
 
-use std::io::{self, BufReader, Read};
+use alloc::boxed::Box;
 
 use bytes::Bytes;
 use raft_core::LogIndex;
@@ -10,7 +10,14 @@ use super::answer::{failure, opened, success};
 use super::envelope::{Envelope, Use};
 use super::table::{Table, Verdict};
 use super::{SessionError, SessionLimits};
+#[cfg(feature = "std")]
+use crate::io::BufReader;
+use crate::io::{self, Read};
 use crate::{FrozenState, StateMachine};
+
+/// The stand-in has its size in its type.
+#[cfg(not(feature = "std"))]
+type BufReader<R> = crate::io::BufReader<R, 512>;
 
 /// A state machine that applies each command of a session once, however often it is in the log, and
 /// repeats the answer. See the [module](super) for how to use it.

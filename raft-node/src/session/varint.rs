@@ -1,6 +1,7 @@
 //! Numbers of variable length: seven bits in a byte, the lowest first, as in protocol buffers.
 
-use std::io::{self, Read};
+use crate::io::{self, Read};
+use alloc::vec::Vec;
 
 /// The most bytes that a number takes.
 pub(super) const MAX_BYTES: usize = 10;

@@ -1,6 +1,7 @@
 //! A list that only grows.
 
-use std::collections::BTreeSet;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use super::Keyed;
 use crate::linearizability::{Model, Observation};

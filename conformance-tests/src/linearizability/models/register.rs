@@ -1,6 +1,6 @@
 //! A register that holds one number.
 
-use std::collections::BTreeSet;
+use alloc::collections::BTreeSet;
 
 use super::Keyed;
 use crate::linearizability::{Model, Observation};

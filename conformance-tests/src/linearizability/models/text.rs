@@ -1,7 +1,9 @@
 //! A string that can be replaced and extended.
 
-use std::collections::BTreeSet;
-use std::ops::Bound;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use core::ops::Bound;
 
 use super::Keyed;
 use crate::linearizability::{Model, Observation};

@@ -1,5 +1,7 @@
 //! What is committed stays so, and is the same everywhere.
 
+use alloc::format;
+
 use raft_node::core::{LogIndex, Membership, NodeId, Status, Term};
 
 use crate::sim::checker::Checker;
@@ -38,7 +40,7 @@ impl Checker {
     }
 
     pub(super) fn check_claims(&mut self) {
-        for claim in std::mem::take(&mut self.claims) {
+        for claim in core::mem::take(&mut self.claims) {
             let holds = match &claim {
                 Claim::Changed { index, target } => {
                     *index <= self.newest_commit() && **self.membership_at(*index) == *target

@@ -1,5 +1,7 @@
 //! Leaders: one in a term, with everything that is committed, and right about the others.
 
+use alloc::format;
+
 use raft_node::core::{LogIndex, RoleKind, Status, Term};
 
 use crate::sim::checker::Checker;

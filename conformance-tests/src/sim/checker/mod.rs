@@ -7,8 +7,12 @@ mod leaders;
 mod promises;
 mod quorum;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
 
 use raft_node::core::{
     Entry, LogIndex, Membership, NodeId, Output, Payload, RoleKind, Snapshot, Status, Term,
@@ -177,7 +181,7 @@ impl Checker {
         self.check_counting(nodes, node, &status);
         self.check_commits(nodes, node, &status);
         self.check_claims();
-        if std::mem::take(&mut self.known[node].writes_membership) {
+        if core::mem::take(&mut self.known[node].writes_membership) {
             self.check_configurations(nodes, node);
         }
         self.known[node].lost = nodes[node].lost;

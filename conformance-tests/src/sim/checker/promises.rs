@@ -1,5 +1,8 @@
 //! What a node says and writes must be backed by its disk.
 
+use alloc::format;
+use alloc::vec::Vec;
+
 use raft_node::core::{AppendResult, Body, LogPosition, Message, NodeId, Payload, RoleKind, Write};
 
 use crate::sim::checker::Checker;

@@ -1,5 +1,7 @@
 //! What a quorum is, said once more and independently of the core.
 
+use alloc::vec::Vec;
+
 use raft_node::core::{Membership, NodeId};
 
 /// Whether those for whom `agrees` holds decide: a majority of the voters, and while one set of

@@ -3,15 +3,16 @@
 //! each of these the sequence number, the index, the length (zero if it was forgotten, since none
 //! is empty) and the bytes.
 
-use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::sync::Arc;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 use raft_core::LogIndex;
 
 use super::record::{Kept, Record};
 use super::{SessionLimits, Table};
+use crate::io::{self, Read, Write};
 use crate::session::varint::{self, invalid};
 
 const MAGIC: [u8; 4] = *b"SESS";

@@ -1,6 +1,6 @@
 //! Which answers are kept, and how much room they take.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
 
 use bytes::Bytes;
 use raft_core::LogIndex;

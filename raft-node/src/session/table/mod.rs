@@ -4,8 +4,8 @@ mod image;
 mod ledger;
 mod record;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 
 use bytes::Bytes;
 use raft_core::LogIndex;

@@ -1,6 +1,6 @@
 //! One session, as the replicas remember it.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
 
 use bytes::Bytes;
 use raft_core::LogIndex;
