@@ -1,0 +1,10 @@
+//! The conformance suite on smol: in one process, and over TCP with storage in files.
+
+mod common;
+
+use common::On;
+use conformance_tests::suite;
+use raft_async_std::Executor;
+
+suite!(in_process, On(Executor::smol()));
+suite!(over_tcp, On(Executor::smol()));
