@@ -29,8 +29,11 @@ impl Executor {
         Self::new(|work| smol::spawn(work).detach())
     }
 
-    /// One of your own: `spawn` lets it run a task to its end, and must not block. Tasks that it
-    /// drops before are the end of the node.
+    /// One of your own: `spawn` lets it run a task to its end, and must not block. Tasks that are
+    /// dropped before are the end of the node.
+    ///
+    /// The tasks of a node hold `spawn` and what it holds. If that is all that keeps the executor,
+    /// it is there until the node has stopped; a weak reference lets it go earlier.
     ///
     /// ```
     /// # use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The conformance suite on async-std: in one process, and over TCP with storage in files.
 
-mod common;
+mod bootstrap;
 
-use common::On;
+use bootstrap::On;
 use conformance_tests::suite;
 use raft_async_std::Executor;
 
