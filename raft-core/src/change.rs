@@ -6,8 +6,8 @@
 //! read off the log alone, so a new leader finishes what an old one has begun, from the joint
 //! configuration on.
 
+use crate::shared::Arc;
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The node's own snapshots, and the room that they make in its log (paper, section 7).
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 
 use crate::entry::LogPosition;
 use crate::ids::LogIndex;

@@ -1,6 +1,6 @@
 //! Log entries, runs of them, and the unit of durable writing.
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 use core::ops::Deref;

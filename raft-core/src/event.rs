@@ -1,6 +1,6 @@
 //! What goes into the core.
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;

@@ -175,6 +175,7 @@ mod requests;
 mod restored;
 mod role;
 mod sending;
+mod shared;
 mod snapshot;
 mod status;
 mod time;
@@ -194,6 +195,7 @@ pub use message::{
 pub use output::{Notice, Outcome, Output, Refusal, RoleKind, SnapshotPiece};
 pub use raft::Raft;
 pub use restored::{Restored, StoredLog};
+pub use shared::Arc;
 pub use snapshot::Snapshot;
 pub use status::{Dropped, PeerStatus, Status};
 pub use time::Instant;

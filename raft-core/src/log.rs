@@ -1,7 +1,7 @@
 //! The log: the terms of all of it, the newest entries themselves, and what of it is durable.
 
+use crate::shared::Arc;
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 

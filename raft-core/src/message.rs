@@ -1,6 +1,6 @@
 //! What nodes say to each other.
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;

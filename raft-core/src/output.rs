@@ -1,6 +1,6 @@
 //! What comes out of the core.
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 
 use bytes::Bytes;
 use thiserror::Error;

@@ -1,7 +1,7 @@
 //! The node: its state and the one function that changes it.
 
+use crate::shared::Arc;
 use alloc::collections::VecDeque;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::apply::{Applier, Loaded};

@@ -1,6 +1,6 @@
 //! What a node brings back from its disk when it starts.
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 use alloc::vec::Vec;
 
 use crate::entry::{HardState, LogPosition, TermStart};

@@ -1,6 +1,6 @@
 //! What is said about a snapshot.
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 
 use crate::entry::LogPosition;
 use crate::membership::Membership;

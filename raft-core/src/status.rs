@@ -1,6 +1,6 @@
 //! What people and metrics may look at.
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 use alloc::vec::Vec;
 
 use crate::ids::{LogIndex, NodeId, Term};

@@ -2,7 +2,7 @@
 
 extern crate std;
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 use alloc::vec::Vec;
 
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! `Append` and its answer.
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;

@@ -1,6 +1,6 @@
 //! Requests about the cluster, and their answers.
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 
 use prost::Oneof;
 

@@ -1,6 +1,6 @@
 //! Descriptions and pieces of snapshots.
 
-use alloc::sync::Arc;
+use crate::shared::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
