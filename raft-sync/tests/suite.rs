@@ -1,40 +1,9 @@
 //! The conformance suite on threads: in one process, and over TCP with storage in files.
 
-use conformance_tests::real::{Bootstrap, NodeNetwork, NodeSpec};
+mod bootstrap;
+
+use bootstrap::Threads;
 use conformance_tests::suite;
-use raft_node::{Client, NodeError};
-use raft_sync::{Handle, Node};
-
-struct Threads;
-
-impl Bootstrap for Threads {
-    type Node = (Node, Handle);
-
-    fn start(&self, spec: NodeSpec) -> Result<Self::Node, NodeError> {
-        let NodeSpec { settings, storage, machine, network } = spec;
-        let node = match network {
-            NodeNetwork::Tcp => Node::start(settings, storage, machine),
-            NodeNetwork::InProcess(send) => {
-                Node::start_on_network(settings, storage, machine, send)
-            }
-        }?;
-        let handle = node.handle();
-        Ok((node, handle))
-    }
-
-    fn client(node: &Self::Node) -> &Client {
-        node.1.client()
-    }
-
-    fn stop(&self, (node, _): Self::Node) {
-        node.shutdown().expect("the node stops without a failure");
-    }
-
-    fn kill(&self, (node, _): Self::Node) {
-        // A node that was crashed by the suite may report the failure of its storage.
-        let _ = node.kill();
-    }
-}
 
 suite!(in_process, Threads);
 suite!(over_tcp, Threads);
