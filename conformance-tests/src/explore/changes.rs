@@ -14,6 +14,9 @@ impl Run {
         let target =
             if self.world.rng.bool() { self.one_step_from(&now) } else { self.any_members() };
         let target = if self.plan.priorities { self.with_preferences(target) } else { target };
+        // Sometimes it asks for what is there already.
+        let marked = chance(&mut self.world.rng, 900);
+        let target = if marked { self.marked(&target) } else { target };
         let only_if = chance(&mut self.world.rng, 300).then_some(now);
         let call = self.world.change_membership(node, target, only_if);
         self.controls.insert(call);
@@ -47,6 +50,13 @@ impl Run {
             let joins = chance(&mut self.world.rng, 200);
             if joins { members.learner(id_of(*other), "") } else { members }
         })
+    }
+
+    /// The same members, at addresses of which no other request speaks.
+    pub(super) fn marked(&self, members: &Membership) -> Membership {
+        let mark = format!("request {}", self.injections);
+        let voters = members.voters().iter().fold(members.clone(), |all, id| all.voter(*id, &mark));
+        members.learners().iter().fold(voters, |all, id| all.learner(*id, &mark))
     }
 
     fn with_preferences(&mut self, members: Membership) -> Membership {

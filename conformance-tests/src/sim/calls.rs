@@ -31,7 +31,7 @@ impl World {
                 (call, Err(RequestError::Unknown))
             }
             (Waiting::Read(call, query, began), Outcome::Readable { index }) => {
-                self.checker.check_read(node, began, index);
+                self.checker.check_read(&self.nodes, node, &began, index);
                 if self.nodes[node].applied < index {
                     self.checker.fail(format!("{name:?} may read at {index}, not yet applied"));
                 }
@@ -40,6 +40,10 @@ impl World {
             (Waiting::Change(call, target), Outcome::Committed { index, .. }) => {
                 self.checker.claim(Claim::Changed { index, target });
                 (call, Ok(Bytes::new()))
+            }
+            (Waiting::Change(call, target), Outcome::Refused { reason, leader }) => {
+                self.checker.claim(Claim::NotChanged { target });
+                (call, Err(RequestError::Refused { reason, leader }))
             }
             (Waiting::Transfer(call), Outcome::Transferred { leader, term }) => {
                 self.checker.claim(Claim::Transferred { leader, term });
@@ -128,7 +132,7 @@ impl World {
     }
 
     pub(crate) fn read(&mut self, node: usize, query: Bytes) -> CallId {
-        let began = self.checker.newest_commit();
+        let began = self.checker.read_begins(node, self.options.leases.is_some());
         let described = describe::query(&query);
         self.ask(node, described, |call| Waiting::Read(call, query, began), Event::Read)
     }

@@ -13,6 +13,7 @@ use raft_node::core::{
 use raft_node::{RequestError, StateMachine, StoreError};
 
 use crate::cluster::CallId;
+use crate::sim::checker::ReadBegan;
 use crate::sim::disk::Disk;
 use crate::sim::random::within;
 use crate::sim::snapshots::Snapshots;
@@ -60,8 +61,7 @@ pub(crate) enum ApplyJob {
 #[derive(Clone, Debug)]
 pub(crate) enum Waiting {
     Proposal(CallId),
-    /// With the last entry that anybody knew to be committed when it began.
-    Read(CallId, Bytes, LogIndex),
+    Read(CallId, Bytes, ReadBegan),
     Change(CallId, Membership),
     Transfer(CallId),
 }

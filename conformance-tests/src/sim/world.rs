@@ -290,6 +290,7 @@ impl World {
         if self.steps > STORM {
             return self.checker.fail("I19: the nodes talk without end".into());
         }
+        self.checker.before_step(&self.nodes, node, local);
         let SimNode { raft: Some(raft), gathered, .. } = &mut self.nodes[node] else { return };
         let mut outputs = Vec::new();
         raft.step_all(local, gathered.drain(..), &mut outputs);

@@ -15,23 +15,22 @@ use crate::sim::world::{id_of, number};
 pub(crate) enum Claim {
     /// These are the members, by the entry at an index.
     Changed { index: LogIndex, target: Membership },
+    /// These are not the members because of somebody's request, and never will be.
+    NotChanged { target: Membership },
     /// This node leads in a term.
     Transferred { leader: NodeId, term: Term },
+}
+
+/// Whether a configuration can be told from those of other requests: its members have addresses,
+/// which name the request. What comes on the way to it has other members or other addresses.
+fn is_marked(members: &Membership) -> bool {
+    members.voters().iter().all(|id| members.address(*id).is_some_and(|it| !it.is_empty()))
 }
 
 impl Checker {
     /// The last entry that anybody knows to be committed.
     pub(crate) fn newest_commit(&self) -> LogIndex {
         self.committed.last().map_or(LogIndex::ZERO, |known| known.entry.index)
-    }
-
-    /// I15, before any client compares values: a read sees everything that was committed when it
-    /// began, wherever it was.
-    pub(crate) fn check_read(&mut self, node: usize, began: LogIndex, index: LogIndex) {
-        let name = id_of(node);
-        self.demand(began <= index, || {
-            format!("I15: {name:?} reads at {index}, but {began} was committed when it began")
-        });
     }
 
     /// A node answers that something was done. Whether it was is seen at the end of its step.
@@ -45,11 +44,32 @@ impl Checker {
                 Claim::Changed { index, target } => {
                     *index <= self.newest_commit() && **self.membership_at(*index) == *target
                 }
+                Claim::NotChanged { target } => {
+                    let tells_apart = is_marked(target);
+                    if tells_apart {
+                        self.refused.push(target.clone());
+                    }
+                    !tells_apart || self.memberships.iter().all(|(_, made)| **made != *target)
+                }
                 Claim::Transferred { leader, term } => {
                     self.leaders.get(term) == Some(&number(*leader))
                 }
             };
             self.demand(holds, || format!("I16: a node answers what is not so: {claim:?}"));
+        }
+    }
+
+    /// I16, once more, for a configuration that becomes the committed one: nobody was told that it
+    /// would not, and what was asked for once is made once.
+    pub(super) fn check_made(&mut self, index: LogIndex, made: &Membership) {
+        if !is_marked(made) || made.is_joint() {
+            return;
+        }
+        let refused = self.refused.contains(made);
+        self.demand(!refused, || format!("I16: {index:?} makes what was refused: {made:?}"));
+        let before = self.memberships.iter().find(|(_, before)| **before == *made);
+        if let Some((before, _)) = before {
+            self.fail(format!("I16: {index:?} makes again what {before:?} has made: {made:?}"));
         }
     }
 

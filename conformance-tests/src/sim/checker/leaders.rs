@@ -6,6 +6,7 @@ use raft_node::core::{LogIndex, RoleKind, Status, Term};
 
 use crate::sim::checker::Checker;
 use crate::sim::checker::disks::Log;
+use crate::sim::checker::quorum::is_quorum;
 use crate::sim::node::SimNode;
 use crate::sim::world::{id_of, number};
 
@@ -23,10 +24,22 @@ impl Checker {
         });
         if self.known[node].leads != Some(status.term) {
             self.known[node].leads = Some(status.term);
-            self.known[node].matched.fill(None);
+            self.known[node].peers.iter_mut().for_each(|peer| peer.seen = None);
             self.check_completeness(nodes, node, status.term);
+            self.check_votes(node, status);
         }
         self.check_matches(nodes, node, status);
+    }
+
+    /// I1: a new leader has the votes of a quorum, and they are on the disks of those who gave them.
+    fn check_votes(&mut self, node: usize, status: &Status) {
+        let name = id_of(node);
+        let votes = |id| self.votes.get(&(number(id), status.term)) == Some(&name);
+        let elected = is_quorum(&status.membership, votes);
+        self.demand(elected, || {
+            let Status { term, membership, .. } = status;
+            format!("I1: {name:?} leads in term {term} without the votes of {membership:?}")
+        });
     }
 
     /// I3: a new leader has everything that is committed. One of an old term may win late, without
@@ -47,7 +60,8 @@ impl Checker {
         });
     }
 
-    /// I13: what a leader believes that the others have is on their disks.
+    /// I13: what a leader believes that the others have is on their disks, and it takes nobody for
+    /// heard without an answer of its own term.
     fn check_matches(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
         let name = id_of(node);
         let current = Log::current(&nodes[node]);
@@ -56,9 +70,16 @@ impl Checker {
             let Some(other) = nodes.get(at) else {
                 return self.fail(format!("I17: leader {name:?} has a peer {}", peer.id));
             };
-            let before = self.known[node].matched[at].replace(peer.matched);
-            self.demand(before.is_none_or(|before| before <= peer.matched), || {
+            let known = &mut self.known[node].peers[at];
+            let before = known.seen.replace((peer.matched, peer.heard));
+            let answered_at = known.answered_at;
+            self.demand(before.is_none_or(|(before, _)| before <= peer.matched), || {
                 format!("I13: the match of {peer:?} at leader {name:?} fell from {before:?}")
+            });
+            let heard = before.is_none_or(|(_, before)| before == peer.heard)
+                || answered_at == (status.term, peer.heard);
+            self.demand(heard, || {
+                format!("I13: leader {name:?} takes {peer:?} for heard, which answered at {answered_at:?}")
             });
             // A leader that was deposed without knowing it may be wrong about the others.
             let deposed = other.disk.durable().hard_state.term > status.term;
@@ -70,8 +91,8 @@ impl Checker {
             });
         }
         // Who is removed and added again begins anew, perhaps within one step.
-        for (peer, matched) in self.known[node].matched.iter_mut().enumerate() {
-            matched.take_if(|_| !status.membership.contains(id_of(peer)));
+        for (peer, known) in self.known[node].peers.iter_mut().enumerate() {
+            known.seen.take_if(|_| !status.membership.contains(id_of(peer)));
         }
     }
 }

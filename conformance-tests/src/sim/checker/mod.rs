@@ -3,6 +3,7 @@
 
 mod commits;
 mod disks;
+mod hearing;
 mod leaders;
 mod promises;
 mod quorum;
@@ -15,12 +16,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use raft_node::core::{
-    Entry, LogIndex, Membership, NodeId, Output, Payload, RoleKind, Snapshot, Status, Term,
+    Entry, Instant, LogIndex, Membership, NodeId, Output, Payload, PeerStatus, RoleKind, Snapshot,
+    Status, Term,
 };
 
 pub(crate) use self::commits::Claim;
+pub(crate) use self::hearing::ReadBegan;
 pub(crate) use self::quorum::is_quorum;
 use crate::sim::checker::disks::Log;
+use crate::sim::checker::hearing::{Heard, Numbered};
 use crate::sim::node::SimNode;
 use crate::sim::world::id_of;
 
@@ -31,6 +35,8 @@ pub(crate) struct Checker {
     committed: Vec<Committed>,
     /// The configurations that are committed, ascending, from the one of the founding on.
     memberships: Vec<(LogIndex, Arc<Membership>)>,
+    /// Those that were asked for in vain.
+    refused: Vec<Membership>,
     known: Vec<Known>,
     claims: Vec<Claim>,
     violation: Option<String>,
@@ -54,10 +60,34 @@ struct Known {
     applied: LogIndex,
     membership: Arc<Membership>,
     leads: Option<Term>,
-    /// As a leader, of each node.
-    matched: Vec<Option<LogIndex>>,
+    campaigns: bool,
+    /// The newest message that it has sent as a leader.
+    sent: Numbered,
+    /// Of each node.
+    peers: Vec<Peer>,
+    /// The latest that its clock has shown.
+    now: Instant,
+    heard: Heard,
     /// In this step a configuration was written.
     writes_membership: bool,
+}
+
+/// What a node was seen to know of another.
+#[derive(Clone, Debug, Default)]
+struct Peer {
+    /// As its leader: the match index, and when it was last heard.
+    seen: Option<(LogIndex, Instant)>,
+    /// The newest message that it has answered.
+    answered: Numbered,
+    /// The newest term of an answer, and when that came.
+    answered_at: (Term, Instant),
+}
+
+impl Known {
+    /// What is known of a node that has done nothing, among so many.
+    fn of_nothing(nodes: usize) -> Self {
+        Self { peers: vec![Peer::default(); nodes], ..Self::default() }
+    }
 }
 
 impl Checker {
@@ -67,7 +97,8 @@ impl Checker {
             votes: BTreeMap::new(),
             committed: Vec::new(),
             memberships: vec![(LogIndex::ZERO, Arc::new(founders))],
-            known: vec![Known { matched: vec![None; nodes], ..Known::default() }; nodes],
+            refused: Vec::new(),
+            known: vec![Known::of_nothing(nodes); nodes],
             claims: Vec::new(),
             violation: None,
         }
@@ -90,8 +121,7 @@ impl Checker {
     /// A node has started: what it knew in memory is gone.
     pub(crate) fn started(&mut self, nodes: &[SimNode], node: usize) {
         let durable_term = self.known[node].durable_term;
-        let matched = vec![None; nodes.len()];
-        self.known[node] = Known { durable_term, matched, ..Known::default() };
+        self.known[node] = Known { durable_term, ..Known::of_nothing(nodes.len()) };
         self.after_outputs(nodes, node);
     }
 
@@ -181,9 +211,11 @@ impl Checker {
         self.check_counting(nodes, node, &status);
         self.check_commits(nodes, node, &status);
         self.check_claims();
+        self.check_heard(raft, node, &status);
         if core::mem::take(&mut self.known[node].writes_membership) {
-            self.check_configurations(nodes, node);
+            self.check_configurations(nodes, node, &status);
         }
+        self.known[node].campaigns = status.role == RoleKind::Candidate;
         self.known[node].lost = nodes[node].lost;
         self.known[node].membership = status.membership;
     }
@@ -224,14 +256,14 @@ impl Checker {
 
     /// I12: no log holds two configurations of which nobody knows that they are committed, and the
     /// quorums of one and the next intersect.
-    fn check_configurations(&mut self, nodes: &[SimNode], node: usize) {
+    fn check_configurations(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
         let name = id_of(node);
         let image = nodes[node].disk.current();
         let log = image.memberships();
         let newest = self.newest_commit();
         let open = log.iter().filter(|(index, _)| *index > newest).count();
         self.demand(open <= 1, || format!("I12: {open} uncommitted configurations at {name:?}"));
-        let Some((_, new)) = log.last() else { return };
+        let Some((index, new)) = log.last() else { return };
         let old = match log.iter().rev().nth(1) {
             Some((_, old)) => old.clone(),
             None => self.membership_at(image.begin_after().index).clone(),
@@ -240,6 +272,34 @@ impl Checker {
         self.demand(!apart, || {
             format!("I12: quorums of {old:?} and {new:?} at {name:?} need not intersect")
         });
+        let by = image.term_at(*index);
+        if status.role == RoleKind::Leader && by == Some(status.term) {
+            self.check_change(status, image.term_at(status.commit), *index, new);
+        }
+    }
+
+    /// I12: a leader changes nothing before it has committed an entry of its own term, since a
+    /// change of an earlier leader may be on its way that it does not know; and new voters have
+    /// what was in the log when they became members before they count.
+    fn check_change(
+        &mut self,
+        status: &Status,
+        committed: Option<Term>,
+        index: LogIndex,
+        new: &Membership,
+    ) {
+        let Status { id, term, peers, .. } = status;
+        self.demand(committed == Some(*term), || {
+            format!("I12: leader {id:?} of {term:?} changes the members, and has committed nothing")
+        });
+        let before = self.memberships.iter().rev().find(|(before, _)| *before < index);
+        let Some((since, old)) = before.filter(|_| new.is_joint()) else { return };
+        let lacks = |it: &&PeerStatus| {
+            new.voters().contains(&it.id) && !old.is_voter(it.id) && it.matched < *since
+        };
+        if let Some(peer) = peers.iter().find(lacks) {
+            self.fail(format!("I12: leader {id:?} makes a voter of {peer:?}, which lacks {since}"));
+        }
     }
 
     /// The configuration that is committed up to this index.
@@ -251,6 +311,7 @@ impl Checker {
 
     fn note_committed(&mut self, entry: &Entry, in_term: Term) {
         if let Payload::Membership(membership) = &entry.payload {
+            self.check_made(entry.index, membership);
             self.memberships.push((entry.index, membership.clone()));
         }
         self.committed.push(Committed { entry: entry.clone(), in_term });

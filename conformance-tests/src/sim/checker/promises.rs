@@ -3,7 +3,10 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use raft_node::core::{AppendResult, Body, LogPosition, Message, NodeId, Payload, RoleKind, Write};
+use raft_node::core::{
+    Append, AppendResult, Body, Entry, LogPosition, Message, NodeId, Payload, RoleKind,
+    SnapshotChunk, Write,
+};
 
 use crate::sim::checker::Checker;
 use crate::sim::checker::disks::Log;
@@ -26,6 +29,12 @@ impl Checker {
             self.demand(!twice, || format!("two appends to {} in one step", message.to));
             appends.push(message.to);
         }
+        if let Body::Append(Append { sequence, .. })
+        | Body::SnapshotChunk(SnapshotChunk { sequence, .. }) = &message.body
+        {
+            let sent = &mut self.known[node].sent;
+            *sent = (*sent).max((message.term, *sequence));
+        }
         let hard_state = nodes[node].disk.durable().hard_state;
         self.demand(message.from == id_of(node) && number(message.to) < nodes.len(), || {
             format!("I17: {name:?} sends from {} to {}", message.from, message.to)
@@ -40,7 +49,8 @@ impl Checker {
         let holds = match &message.body {
             Body::Vote { last, .. } => {
                 let log_is = |it: LogPosition| self.term_in(&log(), it.index) == Some(it.term);
-                hard_state.vote == Some(message.from) && log_is(*last)
+                let campaigns = self.known[node].campaigns;
+                campaigns && hard_state.vote == Some(message.from) && log_is(*last)
             }
             Body::VoteReply { granted: true } => hard_state.vote == Some(message.to),
             Body::AppendReply(reply) => match reply.result {
@@ -57,9 +67,22 @@ impl Checker {
         self.demand(holds, || {
             format!("I9: {name:?} promises what is not on its disk: {message:?}")
         });
-        if let Body::SnapshotChunk(chunk) = &message.body {
-            self.check_snapshot(node, &chunk.snapshot);
+        match &message.body {
+            Body::SnapshotChunk(chunk) => self.check_snapshot(node, &chunk.snapshot),
+            Body::Append(append) => self.check_entries(nodes, node, append),
+            _ => {}
         }
+    }
+
+    /// I11: a leader sends what is in its log, or is written to it in this step.
+    fn check_entries(&mut self, nodes: &[SimNode], node: usize, append: &Append) {
+        let log = nodes[node].disk.current();
+        let is_other =
+            |entry: &&Entry| log.term_at(entry.index).is_some_and(|term| term != entry.term);
+        let other = append.entries.iter().find(is_other);
+        self.demand(other.is_none(), || {
+            format!("I11: leader {:?} sends what is not in its log: {other:?}", id_of(node))
+        });
     }
 
     /// I6: committed entries stay. I8: what is compacted is in a durable snapshot. I11: a leader
