@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     Snapshot,
     /// Damages the state of a state machine.
     LoseState,
+    /// Has a node hear, in its leader's name, what contradicts a committed entry.
+    Contradict,
 }
 
 /// The faults that a run may see, each with its weight.
@@ -70,6 +72,7 @@ pub(crate) fn draw(rng: &mut fastrand::Rng, leases: bool, changes: bool) -> Faul
         (Fault::ForgetLeader, weight(150, 4)),
         (Fault::Snapshot, weight(200, 6)),
         (Fault::LoseState, weight(200, 3)),
+        (Fault::Contradict, weight(150, 2)),
     ]
 }
 
@@ -137,6 +140,7 @@ impl Run {
                 self.controls.insert(call);
             }
             Fault::LoseState => self.lose_state(node),
+            Fault::Contradict => self.world.contradict(node),
         }
     }
 

@@ -36,6 +36,7 @@ pub struct Plan {
     pub(crate) late_requests: u64,
     pub(crate) late_answers: u64,
     pub(crate) duplication: u64,
+    pub(crate) damage: u64,
     pub(crate) max_delay: u64,
     pub(crate) faults: Faults,
     /// Faults that are drawn like the others, and not carried out.
@@ -80,6 +81,7 @@ impl Plan {
             late_requests: if chance(&mut rng, 300) { rng.u64(1..300) } else { 0 },
             late_answers: if chance(&mut rng, 400) { rng.u64(1..700) } else { 0 },
             duplication: if chance(&mut rng, 500) { rng.u64(0..300) } else { 0 },
+            damage: if chance(&mut rng, 250) { rng.u64(1..300) } else { 0 },
             max_delay: if chance(&mut rng, 300) { rng.u64(10..1500) * MS } else { USUAL_DELAY },
             faults,
             left_out: BTreeSet::new(),
@@ -134,10 +136,12 @@ impl Plan {
             }
             Circumstance::Loss => self.loss = 0,
             Circumstance::Duplication => self.duplication = 0,
+            Circumstance::Damage => self.damage = 0,
             Circumstance::Late => (self.late_requests, self.late_answers) = (0, 0),
             Circumstance::Delays => self.max_delay = USUAL_DELAY,
             Circumstance::Slowness => {
                 options.disk_delay.end = options.disk_delay.end.min(USUAL_DISK_DELAY);
+                options.load_delay = 0..0;
                 options.apply_delay.end = USUAL_APPLY_DELAY;
                 options.snapshot_delay.end = USUAL_SNAPSHOT_DELAY;
             }
@@ -183,6 +187,7 @@ fn options(
     let learners = if chance(rng, 250) { rng.usize(1..=2) } else { 0 };
     let joiners = if changes { rng.usize(0..4).min(MOST_NODES - voters - learners) } else { 0 };
     let disk_ms = if chance(rng, 300) { rng.u64(10..200) } else { rng.u64(1..5) };
+    let load_ms = if chance(rng, 200) { rng.u64(10..3000) } else { 0 };
     let apply_ms = chance(rng, 200).then(|| rng.u64(5..100));
     let snapshot_ms = chance(rng, 200).then(|| rng.u64(50..1000));
     let clock_skew = match leases {
@@ -209,6 +214,7 @@ fn options(
         compaction_margin: if rng.bool() { rng.u64(0..=20) } else { 0 },
         sessions: sessions.then(|| session_limits(rng)),
         disk_delay: MS / 20..disk_ms * MS,
+        load_delay: 0..load_ms * MS,
         apply_delay: MS / 100..apply_ms.map_or(USUAL_APPLY_DELAY, |ms| ms * MS),
         snapshot_delay: MS / 20..snapshot_ms.map_or(USUAL_SNAPSHOT_DELAY, |ms| ms * MS),
         snapshot_failures: if chance(rng, 100) { rng.u64(1..300) } else { 0 },

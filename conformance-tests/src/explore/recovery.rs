@@ -25,10 +25,11 @@ impl Run {
         self.world.trace.line(now, None, || "PEACE: everything is healed, and must recover".into());
         self.heal();
         let network = &mut self.world.network;
-        (network.loss, network.duplication) = (0, 0);
+        (network.loss, network.duplication, network.damage) = (0, 0, 0);
         (network.late_requests, network.late_answers) = (0, 0);
         network.delay = MS / 10..5 * MS;
         self.world.options.disk_delay = MS / 20..5 * MS;
+        self.world.options.load_delay = 0..0;
         self.world.options.apply_delay = MS / 100..MS;
         self.world.options.snapshot_delay = MS / 20..5 * MS;
         self.world.options.snapshot_failures = 0;

@@ -90,6 +90,8 @@ pub(crate) enum Circumstance {
     Loss,
     /// Messages that arrive twice
     Duplication,
+    /// Pieces of snapshots that arrive damaged
+    Damage,
     /// Messages that arrive seconds later than others
     Late,
     /// Links that are slow all the time

@@ -132,6 +132,7 @@ impl Run {
         self.world.network.late_requests = self.plan.late_requests;
         self.world.network.late_answers = self.plan.late_answers;
         self.world.network.duplication = self.plan.duplication;
+        self.world.network.damage = self.plan.damage;
         self.world.network.delay = MS / 10..self.plan.max_delay;
         let end = self.world.now + nanos(self.plan.chaos);
         let (mut next_fault, mut next_call) = (self.world.now, self.world.now);

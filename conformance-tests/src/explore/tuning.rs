@@ -9,6 +9,8 @@ use crate::sim::random::chance;
 /// Settings, drawn so that each limit is sometimes tiny.
 pub(super) fn tune(config: Config, tuning: u64) -> Config {
     let mut rng = fastrand::Rng::with_seed(tuning);
+    // What is not in memory is loaded, and may be cut meanwhile.
+    let cached = if chance(&mut rng, 300) { 0 } else { 16 << 20 };
     let mut tiny = |usual: usize, least: usize| if chance(&mut rng, 150) { least } else { usual };
     let config = config
         .max_append_entries(tiny(8192, 1))
@@ -17,7 +19,7 @@ pub(super) fn tune(config: Config, tuning: u64) -> Config {
         .max_in_flight_bytes(tiny(8 << 20, 1))
         .max_uncommitted_bytes(tiny(64 << 20, 500))
         .max_unpersisted_bytes(tiny(64 << 20, 500))
-        .max_cached_bytes(tiny(16 << 20, 0))
+        .max_cached_bytes(cached)
         .max_applying_bytes(tiny(8 << 20, 1))
         .max_pending_requests(tiny(65_536, 4))
         .max_held_messages(tiny(1024, 8));

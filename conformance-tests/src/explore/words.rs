@@ -18,7 +18,8 @@ impl fmt::Display for Plan {
 impl Plan {
     fn nodes(&self) -> Vec<String> {
         let Options { voters, learners, joiners, snapshot_every, disk_delay, .. } = &self.options;
-        let Options { pre_vote, check_quorum, leases, clock_skew, gather, .. } = &self.options;
+        let Options { pre_vote, check_quorum, leases, clock_skew, gather, load_delay, .. } =
+            &self.options;
         let slow_disks = disk_delay.end > USUAL_DISK_DELAY;
         let parts = [
             Some(number_of(*voters as u64, "voter")),
@@ -31,6 +32,7 @@ impl Plan {
             (!pre_vote).then(|| "no pre-vote".into()),
             (!check_quorum).then(|| "no check-quorum".into()),
             (*clock_skew > 0).then(|| "skewed clocks".into()),
+            (load_delay.end > 0).then(|| format!("loads of up to {} ms", load_delay.end / MS)),
             slow_disks.then(|| format!("disks of up to {} ms", disk_delay.end / MS)),
             (*gather > 0).then(|| "events gathered".into()),
         ];
@@ -41,6 +43,7 @@ impl Plan {
         let rates = [
             (self.loss, "lost"),
             (self.duplication, "doubled"),
+            (self.damage, "damaged pieces of snapshots"),
             (self.late_requests, "late requests"),
             (self.late_answers, "late answers"),
         ];

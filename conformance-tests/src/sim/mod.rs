@@ -5,6 +5,7 @@ mod checker;
 mod cluster;
 mod describe;
 mod disk;
+mod lies;
 pub(crate) mod network;
 mod node;
 mod options;

@@ -26,6 +26,8 @@ pub(crate) struct Network {
     pub(crate) late_answers: u64,
     /// Repetitions per 1,000 messages.
     pub(crate) duplication: u64,
+    /// Of 1,000 pieces of snapshots so many are damaged on their way.
+    pub(crate) damage: u64,
     connected: Vec<bool>,
     side: Vec<bool>,
     /// One-way cuts: `cut[from][to]`.
@@ -41,6 +43,7 @@ impl Network {
             late_requests: 0,
             late_answers: 0,
             duplication: 0,
+            damage: 0,
             connected: vec![false; size],
             side: vec![false; size],
             cut: vec![vec![false; size]; size],
@@ -75,6 +78,21 @@ impl Network {
             && self.connected[to]
             && self.side[from] == self.side[to]
             && !self.cut[from][to]
+    }
+
+    /// What arrives of a message. A damaged piece of a snapshot stands for a damage that no link
+    /// notices: it may as well have happened on the disk from which it was read.
+    pub(crate) fn carry(&self, mut message: Message, rng: &mut fastrand::Rng) -> Message {
+        if let Body::SnapshotChunk(chunk) = &mut message.body
+            && !chunk.data.is_empty()
+            && chance(rng, self.damage)
+        {
+            let mut data = chunk.data.to_vec();
+            let at = rng.usize(0..data.len());
+            data[at] ^= 1 << rng.u8(0..8);
+            chunk.data = data.into();
+        }
+        message
     }
 
     /// After how long the copies of a message arrive; none if it is lost.
@@ -127,7 +145,8 @@ pub(crate) const fn is_request(message: &Message) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use raft_node::core::{NodeId, Term};
+    use bytes::Bytes;
+    use raft_node::core::{LogPosition, Membership, NodeId, Snapshot, SnapshotChunk, Term};
 
     use super::*;
 
@@ -150,6 +169,33 @@ mod tests {
         assert!(!network.is_up(0, 1) && !network.is_up(1, 0));
         network.heal();
         assert!(network.is_up(0, 1));
+    }
+
+    #[test]
+    fn damage_flips_one_bit_of_pieces_of_snapshots_at_the_drawn_rate() {
+        let members = Membership::of_voters([NodeId::new(1)]);
+        let snapshot = Snapshot { position: LogPosition::default(), ..Snapshot::initial(members) };
+        let piece = |data: &'static [u8]| {
+            let data = Bytes::from_static(data);
+            let chunk = SnapshotChunk { snapshot: snapshot.clone(), offset: 0, data, sequence: 1 };
+            Message { body: Body::SnapshotChunk(chunk), ..message() }
+        };
+        let network = Network { damage: 500, ..Network::new(2) };
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut damaged = 0;
+        for _ in 0..1000 {
+            for whole in [message(), piece(b"")] {
+                assert_eq!(network.carry(whole.clone(), &mut rng), whole, "nothing to damage");
+            }
+            let Body::SnapshotChunk(chunk) = network.carry(piece(b"abc"), &mut rng).body else {
+                panic!("a piece stays a piece")
+            };
+            let pairs = chunk.data.iter().zip(b"abc");
+            let bits: u32 = pairs.map(|(now, before)| (now ^ before).count_ones()).sum();
+            assert!(chunk.data.len() == 3 && bits <= 1, "{:?}", chunk.data);
+            damaged += bits;
+        }
+        assert!((450..550).contains(&damaged), "half are damaged: {damaged}");
     }
 
     #[test]

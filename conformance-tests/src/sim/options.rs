@@ -38,6 +38,9 @@ pub struct Options {
     pub sessions: Option<SessionLimits>,
     /// How long a disk takes to sync, in nanoseconds.
     pub disk_delay: Range<u64>,
+    /// How much longer a disk takes to read entries back, in nanoseconds. What is written meanwhile
+    /// does not wait for that.
+    pub load_delay: Range<u64>,
     /// How long a state machine takes for a run of entries, in nanoseconds.
     pub apply_delay: Range<u64>,
     /// How long a snapshot of the state machine takes to be written, in nanoseconds.
@@ -77,6 +80,7 @@ impl Options {
             compaction_margin: 0,
             sessions: None,
             disk_delay: MS / 10..2 * MS,
+            load_delay: 0..0,
             apply_delay: MS / 100..MS / 5,
             snapshot_delay: MS / 10..5 * MS,
             snapshot_failures: 0,

@@ -36,7 +36,7 @@ impl World {
             Output::Load { from, through, max_bytes } => {
                 // What is read now may be cut before it arrives.
                 let entries = self.nodes[node].disk.load(from, through, max_bytes);
-                let at = self.disk_done(node);
+                let at = self.disk_done(node) + within(&mut self.rng, &self.options.load_delay);
                 self.schedule_local(at, node, Local::Loaded { from, entries });
             }
             Output::Done { request, outcome } => match self.nodes[node].waiting.remove(&request) {
@@ -55,6 +55,7 @@ impl World {
     fn send(&mut self, node: usize, message: Message) {
         self.traffic.requests += u64::from(is_request(&message));
         let to = number(message.to);
+        let message = self.network.carry(message, &mut self.rng);
         let bytes = self.options.wire.then(|| {
             let mut bytes = BytesMut::new();
             message.encode(&mut bytes);
