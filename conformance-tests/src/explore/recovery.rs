@@ -84,9 +84,12 @@ impl Run {
         if sent > SNAPSHOTS + taken {
             return Err(format!("I18: a node was sent {sent} snapshots, others took {taken}"));
         }
-        match self.world.rng.u8(0..4) {
+        match self.world.rng.u8(0..7) {
             0 | 1 => self.isolation()?,
             2 => self.minority()?,
+            3 => self.deafness()?,
+            4 => self.hung_disk()?,
+            5 => self.dead_newcomer()?,
             _ => {}
         }
         self.idle_is_quiet()

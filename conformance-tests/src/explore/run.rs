@@ -117,7 +117,7 @@ impl Run {
         self.peace();
         self.recovery()?;
         self.retries.verdict(&self.world)?;
-        self.clients.registers.verdict()
+        self.clients.verdict(&self.world)
     }
 
     pub(super) fn sound(&mut self) -> Result<(), String> {

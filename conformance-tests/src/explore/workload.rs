@@ -1,6 +1,6 @@
 //! Clients of an explored world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raft_node::{RequestError, session};
@@ -13,19 +13,26 @@ use crate::sim::World;
 pub(crate) struct Workload {
     pub(crate) registers: Registers,
     open: BTreeMap<CallId, Open>,
+    /// Commands of which clients were told that they are never applied.
+    in_vain: BTreeSet<Bytes>,
     /// Whether commands are envelopes.
     envelopes: bool,
 }
 
 struct Open {
     call: Call,
-    /// The answer is that of an envelope.
-    wrapped: bool,
+    /// What is to be applied; nothing for a read.
+    command: Option<Bytes>,
 }
 
 impl Workload {
     pub(crate) fn new(envelopes: bool) -> Self {
-        Self { registers: Registers::default(), open: BTreeMap::new(), envelopes }
+        Self {
+            registers: Registers::default(),
+            open: BTreeMap::new(),
+            in_vain: BTreeSet::new(),
+            envelopes,
+        }
     }
 
     fn wrap(&self, command: Bytes) -> Bytes {
@@ -39,11 +46,13 @@ impl Workload {
         // Each call is a client of its own: a node answers its calls in any order.
         let client = self.registers.begun();
         let (call, request) = self.registers.begin(client, at, key, dice);
-        let (id, wrapped) = match request {
-            Request::Read(query) => (world.read(node, query), false),
-            Request::Propose(command) => (world.propose(node, self.wrap(command)), self.envelopes),
+        let (id, command) = match request {
+            Request::Read(query) => (world.read(node, query), None),
+            Request::Propose(command) => {
+                (world.propose(node, self.wrap(command.clone())), Some(command))
+            }
         };
-        self.open.insert(id, Open { call, wrapped });
+        self.open.insert(id, Open { call, command });
     }
 
     /// Several writes at a node in one event, each to a register of its own.
@@ -53,7 +62,7 @@ impl Workload {
             let key = self.quiet_key(number, size);
             let (client, at) = (self.registers.begun(), world.tick());
             let (call, command) = self.registers.begin_write(client, at, key);
-            begun.push(Open { call, wrapped: self.envelopes });
+            begun.push(Open { call, command: Some(command.clone()) });
             commands.push(self.wrap(command));
         }
         let calls = world.propose_all(node, commands);
@@ -74,13 +83,27 @@ impl Workload {
         let answered: Vec<_> =
             self.open.keys().filter_map(|id| Some((*id, world.answer(*id)?))).collect();
         for (id, answer) in answered {
-            if let Some(Open { call, wrapped }) = self.open.remove(&id) {
+            if let Some(Open { call, command }) = self.open.remove(&id) {
                 let at = world.tick();
+                let wrapped = self.envelopes && command.is_some();
                 let answer = if wrapped { unwrap(answer)? } else { answer };
+                if answer.as_ref().is_err_and(|error| error.is_certain()) {
+                    self.in_vain.extend(command);
+                }
                 self.registers.end(call, at, answer).map_err(|error| error.to_string())?;
             }
         }
         Ok(())
+    }
+
+    /// What clients were told is true, and what they saw linearizable.
+    pub(crate) fn verdict(&self, world: &World) -> Result<(), String> {
+        let oracle = world.oracle.lock();
+        let mut applied = oracle.commands().filter(|command| self.in_vain.contains(*command));
+        if let Some(command) = applied.next() {
+            return Err(format!("I16: {command:?} is applied, and its client was told otherwise"));
+        }
+        self.registers.verdict()
     }
 
     /// How many calls wait for their answer.
