@@ -1,5 +1,7 @@
 //! What no correct node says.
 
+use alloc::vec;
+
 use raft_node::core::{
     Append, Body, Entries, Entry, Event, LogIndex, LogPosition, Message, Payload, Status,
 };

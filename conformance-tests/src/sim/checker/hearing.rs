@@ -1,6 +1,7 @@
 //! What a node hears, and what must come of it.
 
-use std::sync::Arc;
+use alloc::format;
+use alloc::sync::Arc;
 
 use raft_node::core::{
     Body, Event, Instant, LogIndex, Membership, Message, NodeId, Raft, RoleKind, Status, Term,
@@ -93,7 +94,7 @@ impl Checker {
     /// election promises nothing and waits no longer for its leader than before.
     pub(super) fn check_heard(&mut self, raft: &Raft, node: usize, status: &Status) {
         let name = id_of(node);
-        let Heard { term, stance } = std::mem::take(&mut self.known[node].heard);
+        let Heard { term, stance } = core::mem::take(&mut self.known[node].heard);
         self.demand(term <= status.term, || {
             format!("I7: {name:?} stays in {:?}, and has heard of {term:?}", status.term)
         });
