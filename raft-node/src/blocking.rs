@@ -167,6 +167,14 @@ impl Handle {
     }
 }
 
+/// The handle for tasks of the same node: both may be used side by side. For a program that serves
+/// its clients in tasks, whatever its node runs on.
+impl From<&Handle> for crate::Handle {
+    fn from(handle: &Handle) -> Self {
+        Self::new(handle.client.clone(), handle.news.clone())
+    }
+}
+
 /// A callback that passes its argument on. A failure to send means that nobody waits for it any
 /// more.
 fn tell<T>(answer: SyncSender<T>) -> impl FnOnce(T) {

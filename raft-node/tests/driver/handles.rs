@@ -2,7 +2,7 @@
 
 use futures_executor::block_on;
 use raft_node::core::{NodeId, RoleKind};
-use raft_node::{NodeError, RequestError};
+use raft_node::{Handle, NodeError, RequestError};
 
 use crate::{driver, run};
 
@@ -48,6 +48,22 @@ fn both_handles_of_a_node_get_the_same_answers() {
     assert_eq!(thread.propose("c"), Err(RequestError::Stopped));
     assert_eq!(block_on(task.wait_for_leadership(|_| false)), Err(RequestError::Stopped));
     assert_eq!(thread.wait_for_membership(|_| false), Err(RequestError::Stopped));
+}
+
+#[test]
+fn a_handle_for_threads_gives_one_for_tasks_of_the_same_node() {
+    let (driver, rung) = driver(1, 1);
+    let thread = driver.blocking_handle();
+    let task = Handle::from(&thread);
+    let running = run(driver, rung);
+    block_on(task.wait_for_leadership(|now| now.leader.is_some())).unwrap();
+    assert_eq!(block_on(task.propose("a")).unwrap(), "a");
+    assert_eq!(task.leadership(), thread.leadership());
+    let last = thread.status().unwrap().raft.last;
+    assert_eq!(block_on(task.status()).unwrap().raft.last, last);
+    block_on(task.shutdown());
+    running.join().unwrap();
+    assert!(thread.stopped().is_ok());
 }
 
 #[test]
