@@ -20,9 +20,8 @@
 //! The first word of an error is for programs: `TRYAGAIN` (nothing was changed, and soon it may
 //! be), `MEMBERSCHANGED`, `NOTCAUGHTUP`, `TRANSFERFAILED`, `CLUSTERDOWN`, `UNKNOWN`, `ERR`.
 
-use raft_node::NoSnapshot;
 use raft_node::core::{Membership, NodeId, Refusal};
-use raft_tokio::{Handle, RequestError};
+use raft_node::{Handle, NoSnapshot, RequestError};
 use thiserror::Error;
 
 use crate::backend::Trouble;

@@ -20,8 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_node::core::{NodeId, Refusal};
-use raft_node::session;
-use raft_tokio::{Handle, RequestError};
+use raft_node::{Handle, RequestError, session};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
 

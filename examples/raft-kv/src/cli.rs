@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use raft_node::core::NodeId;
 use tokio::runtime::Builder;
 
+use crate::node::{Runtime, Runtimes};
 use crate::{demo, measure, member, operate, serve};
 
 #[derive(Debug, Parser)]
@@ -87,8 +88,8 @@ pub(crate) struct ServeArgs {
     /// How much to log to the standard error
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: LogLevel,
-    /// What runs the node
-    #[arg(long, default_value = "tokio")]
+    /// What the Raft node runs on; Redis clients are served on tokio with all of them
+    #[arg(long, value_name = "RUNTIME", default_value = "tokio")]
     pub(crate) runtime: Runtime,
     /// Stop when the standard input ends, so that no server outlives the program that started it
     #[arg(long, hide = true)]
@@ -102,11 +103,6 @@ pub(crate) enum LogLevel {
     Info,
     Debug,
     Trace,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Runtime {
-    Tokio,
 }
 
 #[derive(Debug, Args)]
@@ -205,6 +201,9 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 8,
           value_parser = clap::value_parser!(u32).range(1..=500))]
     pub(crate) clients: u32,
+    /// What the Raft nodes run on; clients are served on tokio with all of them
+    #[arg(long, value_name = "RUNTIME", default_value = "mixed")]
+    pub(crate) runtime: Runtimes,
 }
 
 #[derive(Debug, Args)]
@@ -241,9 +240,7 @@ pub fn run() -> ExitCode {
 
 fn execute(action: Action) -> Result<ExitCode, Box<dyn Error>> {
     match action {
-        Action::Serve(args) => match args.runtime {
-            Runtime::Tokio => tokio()?.block_on(serve::run(args))?,
-        },
+        Action::Serve(args) => tokio()?.block_on(serve::run(args))?,
         Action::Status(args) => tokio()?.block_on(operate::status(&args))?,
         Action::Member(args) => tokio()?.block_on(member::run(&args))?,
         Action::Transfer(args) => tokio()?.block_on(operate::transfer(&args))?,
@@ -323,13 +320,25 @@ mod tests {
     fn the_words_of_the_manual_are_understood() {
         let line = "raft-kv serve --id 1 --peer 1=127.0.0.1:7101 --peer 2=[::1]:7102 \
              --client 127.0.0.1:6371 --data-dir d --election-timeout 2s --log-level warn \
-             --runtime tokio";
+             --runtime async-std";
         let Action::Serve(args) = Cli::try_parse_from(line.split(' ')).unwrap().action else {
             panic!("serve expected");
         };
         let peers = [(1, "127.0.0.1:7101"), (2, "[::1]:7102")];
         assert_eq!(args.peers, peers.map(|(id, at)| (NodeId::new(id), at.to_owned())));
         assert_eq!(args.election_timeout, Duration::from_secs(2));
+        assert_eq!(args.runtime, Runtime::AsyncStd);
+    }
+
+    #[test]
+    fn a_demo_runs_on_all_runtimes_or_on_one() {
+        let parse = |line: &str| match Cli::try_parse_from(line.split(' ')).unwrap().action {
+            Action::Demo(args) => args.runtime,
+            other => panic!("demo expected, not {other:?}"),
+        };
+        assert_eq!(parse("raft-kv demo"), Runtimes::Mixed);
+        assert_eq!(parse("raft-kv demo --runtime mixed"), Runtimes::Mixed);
+        assert_eq!(parse("raft-kv demo --runtime sync"), Runtimes::All(Runtime::Sync));
     }
 
     #[test]

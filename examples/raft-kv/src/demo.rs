@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::cli::DemoArgs;
 use crate::client::ClientError;
-use crate::local::{Cluster, Ended, LocalError};
+use crate::local::{Address, Cluster, Ended, LocalError};
 use crate::signals::INTERRUPTED;
 use cast::Cast;
 use journal::Journal;
@@ -48,7 +48,7 @@ pub(crate) enum DemoError {
 pub(crate) async fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
     let screen = Screen::new(args.duration);
     let play = async |cluster: &mut Cluster| play(args, &screen, cluster).await;
-    let ended = Cluster::with(FOUNDERS, FOUNDERS + 1, OPTIONS, play).await;
+    let ended = Cluster::with(FOUNDERS, FOUNDERS + 1, args.runtime, OPTIONS, play).await;
     screen.finish();
     Ok(match ended? {
         Ended::Done(code) => code,
@@ -67,7 +67,8 @@ async fn play(
     screen.say(&format!("Starting three servers with data in {}.", cluster.directory().display()));
     cluster.found()?;
     for node in cluster.running() {
-        screen.say(&format!("  node {} serves clients on {}", node.id, node.client));
+        let Address { id, client, runtime, .. } = node;
+        screen.say(&format!("  node {id} ({runtime}) serves clients on {client}"));
     }
     let (leader, term) = cluster.leader().await?;
     screen.say(&format!("Node {leader} leads in term {term}."));

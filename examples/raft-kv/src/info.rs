@@ -11,6 +11,7 @@ use raft_node::core::{Membership, NodeId, RoleKind};
 use thiserror::Error;
 
 use crate::admin;
+use crate::node::Runtime;
 
 /// The role of a node that leads, in reports.
 const LEADER: &str = "leader";
@@ -22,6 +23,8 @@ pub(crate) const LEARNER: &str = "learner";
 /// What a report is made of.
 pub(crate) struct Facts {
     pub(crate) address: SocketAddr,
+    /// Of the node.
+    pub(crate) runtime: Runtime,
     pub(crate) uptime: Duration,
     pub(crate) clients: usize,
     pub(crate) max_clients: usize,
@@ -54,11 +57,12 @@ pub(crate) fn report(facts: &Facts, sections: &[&str]) -> String {
 fn server(facts: &Facts) -> String {
     format!(
         "# Server\r\nraft_kv_version:{}\r\nprocess_id:{}\r\n\
-         tcp_port:{}\r\nuptime_in_seconds:{}\r\n",
+         tcp_port:{}\r\nuptime_in_seconds:{}\r\nnode_runtime:{}\r\n",
         env!("CARGO_PKG_VERSION"),
         process::id(),
         facts.address.port(),
         facts.uptime.as_secs(),
+        facts.runtime,
     )
 }
 

@@ -1,5 +1,9 @@
-//! A linearizable replicated key-value server that speaks the Redis protocol, made of
-//! `raft-tokio` and a persistent ordered map.
+//! A linearizable replicated key-value server that speaks the Redis protocol, made of the
+//! adapters of this project and a persistent ordered map.
+//!
+//! The Raft [`node`] of a server runs on the runtime that its user chooses. Everything that clients
+//! see of the server, its sockets and its timeouts, is on tokio with all of them: it reaches the
+//! node through the same [`Handle`](raft_node::Handle).
 //!
 //! The way of a request: [`server`] accepts the client, `connection` cuts its bytes into requests
 //! (`resp`), `commands` finds out what each one asks for, `pipeline` puts consecutive writes or
@@ -25,6 +29,7 @@ pub mod limits;
 mod local;
 mod measure;
 mod member;
+pub mod node;
 mod operate;
 mod pipeline;
 mod resp;

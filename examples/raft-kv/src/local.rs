@@ -21,6 +21,7 @@ use crate::admin::Change;
 use crate::client::{Client, ClientError, unexpected};
 use crate::info::RaftReport;
 use crate::member::{self, ChangeError};
+use crate::node::{Runtime, Runtimes};
 use crate::signals::Signals;
 
 /// How long the cluster may take for one thing: to elect, to catch up, to change its members.
@@ -60,6 +61,8 @@ pub(crate) struct Address {
     /// For clients.
     pub(crate) client: String,
     pub(crate) peer: String,
+    /// What the node runs on.
+    pub(crate) runtime: Runtime,
 }
 
 struct Server {
@@ -93,11 +96,12 @@ impl Cluster {
     pub(crate) async fn with<T, E: From<LocalError>>(
         founders: usize,
         nodes: usize,
+        runtimes: Runtimes,
         options: &'static [&'static str],
         play: impl AsyncFnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<Ended<T>, E> {
         let mut signals = Signals::new().map_err(LocalError::io("prepare to be interrupted"))?;
-        let mut cluster = Self::new(founders, nodes, options)?;
+        let mut cluster = Self::new(founders, nodes, runtimes, options)?;
         let outcome = tokio::select! {
             outcome = play(&mut cluster) => outcome.map(Ended::Done),
             signal = signals.wait() => Ok(Ended::Interrupted(signal)),
@@ -112,6 +116,7 @@ impl Cluster {
     fn new(
         founders: usize,
         nodes: usize,
+        runtimes: Runtimes,
         options: &'static [&'static str],
     ) -> Result<Self, LocalError> {
         let program = env::current_exe().map_err(LocalError::io("find this program"))?;
@@ -123,6 +128,7 @@ impl Cluster {
                 id: place as u64 + 1,
                 client: client.to_string(),
                 peer: peer.to_string(),
+                runtime: runtimes.of(place as u64 + 1),
             },
             founder: place < founders,
             process: None,
@@ -334,6 +340,7 @@ impl Cluster {
             command.args(["--join", "--listen", &node.peer]);
         }
         command.arg("--client").arg(&node.client).arg("--data-dir").arg(self.data(id));
+        command.arg("--runtime").arg(node.runtime.to_string());
         command.args(["--log-level", "warn", "--exit-with-stdin"]).args(self.options);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log);
         // In a group of their own, the servers are not reached by the Ctrl-C that is meant for the

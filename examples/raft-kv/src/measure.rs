@@ -18,12 +18,16 @@ use crate::cli::MeasureArgs;
 use crate::client::ClientError;
 use crate::info::RaftReport;
 use crate::local::{Address, Cluster, Ended, LocalError};
+use crate::node::{Runtime, Runtimes};
 use crate::operate::{OperateError, print};
 use crate::signals::INTERRUPTED;
 use load::{Load, Sample};
 
 /// Snapshots are taken when a phase asks for them, and only then.
 const OPTIONS: &[&str] = &["--snapshot-entries", "0", "--snapshot-mib", "0"];
+
+/// The nodes run on what a server runs on if nothing else is said.
+const RUNTIMES: Runtimes = Runtimes::All(Runtime::Tokio);
 
 const FOUNDERS: usize = 3;
 const NEWCOMER: u64 = FOUNDERS as u64 + 1;
@@ -51,7 +55,7 @@ pub(crate) enum MeasureError {
 /// Measures, and prints a table.
 pub(crate) async fn run(args: &MeasureArgs) -> Result<ExitCode, MeasureError> {
     let measure = async |cluster: &mut Cluster| measure(args, cluster).await;
-    match Cluster::with(FOUNDERS, FOUNDERS + 1, OPTIONS, measure).await? {
+    match Cluster::with(FOUNDERS, FOUNDERS + 1, RUNTIMES, OPTIONS, measure).await? {
         Ended::Done(()) => Ok(ExitCode::SUCCESS),
         Ended::Interrupted(signal) => {
             print(&format!("Stopped by {signal}.\n"))?;

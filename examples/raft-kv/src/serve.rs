@@ -9,8 +9,7 @@ use std::{process, thread};
 
 use raft_node::core::NodeId;
 use raft_node::session::KeepsItsState;
-use raft_node::{SnapshotPolicy, Storage, StoreError};
-use raft_tokio::{Node, NodeError, Settings};
+use raft_node::{NodeError, Settings, SnapshotPolicy, Storage, StoreError};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -20,6 +19,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{LogLevel, ServeArgs};
 use crate::limits::MAX_COMMAND;
+use crate::node::Node;
 use crate::server::{Server, ServerOptions};
 use crate::signals::{INTERRUPTED, Signals};
 use crate::store;
@@ -74,20 +74,16 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         started = start(&args) => started?,
     };
     let handle = node.handle();
-    let options = ServerOptions {
-        patience: args.request_timeout,
-        max_clients: args.max_clients,
-        id: args.id,
-    };
+    let options = ServerOptions { patience: args.request_timeout, max_clients: args.max_clients };
     let mut outcome = Ok(());
-    match Server::new(listener, handle.clone(), options) {
+    match Server::new(listener, &node, options) {
         Ok(server) => {
-            info!(node = %args.id, clients = %server.address(), "ready");
+            info!(node = %args.id, runtime = %args.runtime, clients = %server.address(), "ready");
             let stop = async {
                 tokio::select! {
                     signal = signals.wait() => info!(signal, "stopping"),
                     () = end_of_stdin(args.exit_with_stdin) => info!("stopping with the parent"),
-                    stopped = node.stopped() => outcome = stopped.map_err(ServeError::Node),
+                    stopped = handle.stopped() => outcome = stopped.map_err(ServeError::Node),
                 }
                 tokio::spawn(end_with_the_next(signals));
             };
@@ -105,7 +101,7 @@ async fn start(args: &ServeArgs) -> Result<(Node, TcpListener), ServeError> {
     let listen = |source| ServeError::Listen { address: args.client.clone(), source };
     let listener = TcpListener::bind(&args.client).await.map_err(listen)?;
     let storage = open(args.data_dir.clone()).await?;
-    let started = Node::start(settings, storage, store::replica()?).await;
+    let started = Node::start(args.runtime, settings, storage, store::replica()?).await;
     Ok((started.map_err(|error| explain(error, &args.data_dir))?, listener))
 }
 

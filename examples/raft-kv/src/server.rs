@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use raft_node::core::NodeId;
-use raft_tokio::Handle;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,6 +16,7 @@ use crate::admin::{self, AdminError, Order};
 use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::info::{self, Facts};
+use crate::node::{Node, Runtime};
 use crate::resp::Response;
 use crate::store::Read;
 
@@ -35,14 +34,13 @@ pub struct ServerOptions {
     pub patience: Duration,
     /// How many clients may be connected at once. Further ones are told so and closed.
     pub max_clients: usize,
-    /// The node that the server runs on.
-    pub id: NodeId,
 }
 
 /// What the connections of a server have in common.
 pub(crate) struct Shared {
     backend: Backend,
     options: ServerOptions,
+    runtime: Runtime,
     address: SocketAddr,
     started: Instant,
     clients: AtomicUsize,
@@ -57,6 +55,7 @@ impl Shared {
     pub(crate) async fn report(&self, sections: &[&str]) -> String {
         let facts = Facts {
             address: self.address,
+            runtime: self.runtime,
             uptime: self.started.elapsed(),
             clients: self.clients.load(Ordering::Relaxed),
             max_clients: self.options.max_clients,
@@ -97,14 +96,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes a server of a listener and a running node. Clients are accepted once [`Server::run`]
+    /// Makes a server of a listener and a running node, which has to be kept. Clients are accepted once [`Server::run`]
     /// is called.
     ///
     /// # Errors
     /// The system can't tell the address of the listener.
-    pub fn new(listener: TcpListener, handle: Handle, options: ServerOptions) -> io::Result<Self> {
+    pub fn new(listener: TcpListener, node: &Node, options: ServerOptions) -> io::Result<Self> {
         let shared = Shared {
-            backend: Backend::new(handle, options.id, options.patience),
+            backend: Backend::new(node.handle(), node.id(), options.patience),
+            runtime: node.runtime(),
             address: listener.local_addr()?,
             options,
             started: Instant::now(),

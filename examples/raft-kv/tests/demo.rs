@@ -19,6 +19,8 @@ struct Demo {
     output: BufReader<ChildStdout>,
     files: TempDir,
     servers: Vec<SocketAddr>,
+    /// What the servers are called when they are started.
+    names: Vec<String>,
 }
 
 impl Demo {
@@ -34,10 +36,11 @@ impl Demo {
             .spawn()
             .unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
-        let mut demo = Self { process, output, files, servers: Vec::new() };
+        let mut demo = Self { process, output, files, servers: Vec::new(), names: Vec::new() };
         loop {
             let line = demo.line();
-            if let Some((_, address)) = line.split_once(" serves clients on ") {
+            if let Some((name, address)) = line.split_once(" serves clients on ") {
+                demo.names.push(name.trim().to_owned());
                 demo.servers.push(address.parse().unwrap());
             }
             if line.contains("clients write") {
@@ -90,7 +93,16 @@ impl Drop for Demo {
 /// R100.
 #[test]
 fn the_demo_loses_nothing_and_leaves_nothing_behind() {
-    play_to_the_end(&["--duration", "3s"]);
+    let output = play_to_the_end(&["--duration", "3s"]);
+    assert!(output.contains("Started node 4 (async-std)"), "{output}");
+}
+
+#[test]
+fn a_demo_may_run_on_one_runtime_alone() {
+    for runtime in ["tokio", "async-std", "smol", "sync"] {
+        let output = play_to_the_end(&["--duration", "1s", "--runtime", runtime]);
+        assert!(output.contains(&format!("Started node 4 ({runtime})")), "{output}");
+    }
 }
 
 /// A log of a few dozen entries has nothing to spare.
@@ -99,7 +111,8 @@ fn a_demo_may_be_very_short() {
     play_to_the_end(&["--duration", "1s", "--clients", "1"]);
 }
 
-fn play_to_the_end(words: &[&str]) {
+/// Returns what it said once its clients wrote.
+fn play_to_the_end(words: &[&str]) -> String {
     let mut demo = Demo::start(words);
     let (status, lines) = demo.end();
     let output = lines.join("\n");
@@ -120,12 +133,14 @@ fn play_to_the_end(words: &[&str]) {
     }
     demo.wait_until_servers_are_gone();
     assert_eq!(demo.left_files(), 0);
+    output
 }
 
 #[test]
 fn an_interrupted_demo_leaves_nothing_behind() {
     for signal in ["INT", "TERM"] {
         let mut demo = Demo::start(&["--duration", "60s"]);
+        assert_eq!(demo.names, ["node 1 (tokio)", "node 2 (smol)", "node 3 (sync)"]);
         demo.signal(signal);
         let (status, lines) = demo.end();
         assert_eq!(status.code(), Some(130), "{lines:?}");

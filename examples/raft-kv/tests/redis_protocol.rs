@@ -5,7 +5,9 @@ mod support;
 use std::net::TcpListener as StdListener;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use raft_kv::limits::{MAX_REQUEST, MAX_VALUE};
+use raft_kv::node::Runtime;
 use raft_kv::store::{self, Write};
 use raft_node::Clock;
 use raft_node::session::{self, Session, SessionError};
@@ -15,9 +17,18 @@ use tokio::time::timeout;
 use support::{HANG, TestServer, array, bulk};
 
 #[tokio::test]
-async fn commands_on_keys_answer_like_redis() {
-    let server = TestServer::alone().await;
+async fn commands_on_keys_answer_like_redis_whatever_the_node_runs_on() {
+    for runtime in Runtime::value_variants() {
+        commands_on_keys_answer_like_redis(*runtime).await;
+    }
+}
+
+async fn commands_on_keys_answer_like_redis(runtime: Runtime) {
+    let server = TestServer::alone_on(runtime).await;
     let mut client = server.connect().await;
+    let server_section = client.bulk("INFO server").await;
+    let line = format!("node_runtime:{runtime}");
+    assert!(server_section.lines().any(|found| found == line), "{server_section}");
     let wrong_number = "-ERR value is not an integer or out of range\r\n";
     for (request, reply) in [
         ("GET k", "$-1\r\n"),

@@ -121,7 +121,9 @@ impl Cast<'_> {
     /// A fourth node. What the others have compacted can only come with a snapshot.
     async fn add_a_node(&mut self, writers: &Writers) -> Result<(), DemoError> {
         self.cluster.start(NEWCOMER)?;
-        self.say(&format!("Started node {NEWCOMER}, which is no member yet."));
+        let newcomer = self.cluster.running().into_iter().find(|node| node.id == NEWCOMER);
+        let runtime = newcomer.map(|node| format!(" ({})", node.runtime)).unwrap_or_default();
+        self.say(&format!("Started node {NEWCOMER}{runtime}, which is no member yet."));
         self.cluster
             .wait_for("the start of a server", |reports| {
                 reports.iter().any(|report| report.id == NEWCOMER).then_some(())

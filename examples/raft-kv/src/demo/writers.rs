@@ -162,12 +162,13 @@ impl Way {
 mod tests {
     use super::*;
     use crate::client::scripted;
+    use crate::node::Runtime;
 
     #[tokio::test]
     async fn a_client_that_has_no_session_gives_up_and_is_counted() {
         let no_session = "$8\r\nnonsense\r\n".to_owned();
         let (client, asked) = scripted::server(vec![no_session]).await;
-        let node = Address { id: 1, client, peer: String::new() };
+        let node = Address { id: 1, client, peer: String::new(), runtime: Runtime::Tokio };
         let writers = Writers::start(1, &[node], &Journal::new());
         asked.await.unwrap();
         assert_eq!(writers.stop().await, 1);

@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails the test")]
 
 mod members;
+mod runtimes;
 mod servers;
 mod storage;

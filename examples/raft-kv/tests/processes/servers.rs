@@ -153,10 +153,21 @@ impl Server {
         let process = raft_kv()
             .args(["serve", "--id", &self.id.to_string(), "--client", &self.client])
             .args(["--data-dir", self.data.to_str().unwrap(), "--log-level", "info"])
+            .args(["--runtime", self.runtime()])
             .args(&self.words)
             .stderr(log)
             .spawn();
         self.process = Some(process.unwrap());
+    }
+
+    /// What its node runs on: the servers of a test are mixed, and four have all there is.
+    pub(crate) const fn runtime(&self) -> &'static str {
+        match self.id % 4 {
+            1 => "tokio",
+            2 => "smol",
+            3 => "sync",
+            _ => "async-std",
+        }
     }
 
     /// From the next start on the other nodes reach it there.

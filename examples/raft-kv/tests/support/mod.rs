@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_kv::limits::MAX_COMMAND;
+use raft_kv::node::{Node, Runtime};
 use raft_kv::server::{Server, ServerOptions};
 use raft_kv::store;
-use raft_node::Storage;
 use raft_node::core::NodeId;
-use raft_tokio::{Handle, Node, Settings};
+use raft_node::{Handle, Settings, Storage};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,8 +39,22 @@ impl TestServer {
         Self::start(0, HANG, 100).await
     }
 
+    /// A cluster of one, whose node runs on this.
+    pub(crate) async fn alone_on(runtime: Runtime) -> Self {
+        Self::start_on(runtime, 0, HANG, 100).await
+    }
+
     /// A node whose other peers never say anything.
     pub(crate) async fn start(silent_peers: u64, patience: Duration, max_clients: usize) -> Self {
+        Self::start_on(Runtime::Tokio, silent_peers, patience, max_clients).await
+    }
+
+    async fn start_on(
+        runtime: Runtime,
+        silent_peers: u64,
+        patience: Duration,
+        max_clients: usize,
+    ) -> Self {
         let id = NodeId::new(1);
         let data = TempDir::new().unwrap();
         let storage = Storage::open(data.path().join("node-1")).unwrap();
@@ -56,10 +70,11 @@ impl TestServer {
         for (id, address) in &peers {
             settings = settings.peer(*id, address);
         }
-        let node = Node::start(settings, storage, store::replica().unwrap()).await.unwrap();
+        let replica = store::replica().unwrap();
+        let node = Node::start(runtime, settings, storage, replica).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let options = ServerOptions { patience, max_clients, id };
-        let server = Server::new(listener, node.handle(), options).unwrap();
+        let options = ServerOptions { patience, max_clients };
+        let server = Server::new(listener, &node, options).unwrap();
         let address = server.address();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async { drop(stopped.await) }));
