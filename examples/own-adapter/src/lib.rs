@@ -1,0 +1,16 @@
+//! Raft on a hand-written poll loop: one thread for each node has its turns, its timers and all of
+//! its sockets.
+//!
+//! It was written by following `docs/write-your-own-adapter.md`, which explains each part. A node is
+//! [started](start), and from then on there is only a [`Handle`] to it: the node runs until
+//! [`Handle::shutdown`], or until its store or its state machine fails.
+#![forbid(unsafe_code)]
+
+mod dial;
+mod listen;
+mod node;
+mod watch;
+
+pub use node::{start, start_on_network};
+pub use raft_node;
+pub use raft_node::blocking::Handle;
