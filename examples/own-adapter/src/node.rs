@@ -13,7 +13,8 @@ use crate::listen::{Listener, bind};
 use crate::watch::Watch;
 
 /// Starts a node whose peers are reached over TCP: it listens before this returns. It blocks while
-/// all of the newest snapshot is read.
+/// all of the newest snapshot is read. Addresses of peers have to be numbers, such as
+/// `10.0.0.1:7100`: a name is never reached.
 ///
 /// # Errors
 /// The settings make no sense, the store is damaged, the address is taken.
