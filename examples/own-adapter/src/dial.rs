@@ -144,3 +144,72 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use raft_node::core::{Body, Message, Term};
+    use raft_node::{Driver, Storage};
+
+    use super::*;
+    use crate::common::{self, Echo, free_address, settings};
+
+    const PEER: NodeId = NodeId::new(2);
+
+    /// Receives a dialler in the name of a node.
+    fn receive(listener: &TcpListener, node: &Driver) -> std::net::TcpStream {
+        let (mut stream, from) = listener.accept().unwrap();
+        let mut caller = node.reception().accept(from, Arc::new(|| {})).unwrap();
+        loop {
+            let mut byte = [0];
+            io::Read::read_exact(&mut stream, &mut byte).unwrap();
+            caller.buffer().extend_from_slice(&byte);
+            if let Some(answer) = caller.receive().unwrap() {
+                io::Write::write_all(&mut stream, &answer).unwrap();
+                return stream;
+            }
+        }
+    }
+
+    /// Lets the links work until the one to the peer is like this.
+    fn drive(links: &mut Links, watch: &mut Watch, done: impl Fn(Option<&Connection>) -> bool) {
+        let give_up = Instant::now() + common::PATIENCE;
+        loop {
+            links.speak(watch);
+            let link = links.links.get(&PEER).map(|(_, link)| link);
+            if done(link.and_then(|link| link.connection.as_ref())) {
+                return;
+            }
+            assert!(Instant::now() < give_up);
+            watch.wait_until(Some(give_up));
+            watch.wait().for_each(|news| links.hear_of(news));
+        }
+    }
+
+    #[test]
+    fn an_open_link_is_cut_off_when_the_peer_takes_nothing_any_more() {
+        let addresses = [free_address(), free_address()];
+        let [one, two] = [1, 2].map(|id| {
+            let (settings, storage) = (settings(id, &addresses), Storage::in_memory());
+            Driver::start(&settings, storage, Echo, Arc::new(|| {}), drop).unwrap()
+        });
+        let listener = TcpListener::bind(&addresses[1]).unwrap();
+        let peer = thread::spawn(move || receive(&listener, &two));
+        let (mut watch, outbound) = (Watch::new().unwrap(), Outbound::default());
+        let mut links = Links::new(one.peers().clone(), outbound.clone(), &watch);
+        let is_open = |now: Option<&Connection>| now.is_some_and(|now| now.greeting.is_none());
+        drive(&mut links, &mut watch, is_open);
+        let _unread = peer.join().unwrap();
+        let body = Body::PreVoteReply { granted: false };
+        let message = Message { from: NodeId::new(1), to: PEER, term: Term::ZERO, body };
+        let takes_all =
+            |link: &Link| link.connection.as_ref().is_some_and(|now| now.unsent.is_empty());
+        while takes_all(&links.links[&PEER].1) {
+            (0..10_000).for_each(|_| outbound.send(&message));
+            links.speak(&mut watch);
+        }
+        drive(&mut links, &mut watch, |now| !is_open(now));
+    }
+}
