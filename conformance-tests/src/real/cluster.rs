@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ use crate::sim::world::{id_of, number};
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(300);
 /// A node that does not answer a status request for as long counts as hung.
 const STATUS_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How many ports nodes may listen at.
+const PORTS: u32 = 20_000;
 
 /// How many millionths the clocks of the nodes may differ in pace: it is one and the same clock.
 const MAX_DRIFT: u32 = 1000;
@@ -89,7 +93,7 @@ impl<B: Bootstrap> RealCluster<B> {
 
     fn prepare_tcp(&mut self, size: usize) {
         self.directory = Some(TempDir::new().expect("a temporary directory"));
-        self.addresses = (0..size).map(|_| free_address(&mut self.rng)).collect();
+        self.addresses = (0..size).map(|_| free_address()).collect();
         for from in 0..size {
             for to in (0..size).filter(|to| *to != from) {
                 let proxy = Proxy::start(self.addresses[to].clone()).expect("a loopback port");
@@ -210,10 +214,14 @@ fn numbers(ids: &[NodeId]) -> Vec<usize> {
 }
 
 /// An address on the loopback interface, below the ports that the system gives to outgoing
-/// connections, so that nobody takes it while its node is down.
-fn free_address(rng: &mut fastrand::Rng) -> String {
+/// connections, so that nobody takes it while its node is down. Nor do the scenarios that run beside
+/// this one: each gets the next ports of the process.
+fn free_address() -> String {
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU32::new(fastrand::u32(..PORTS)));
     loop {
-        let address = format!("127.0.0.1:{}", rng.u16(10_000..30_000));
+        let port = 10_000 + next.fetch_add(1, Ordering::Relaxed) % PORTS;
+        let address = format!("127.0.0.1:{port}");
         if TcpListener::bind(&address).is_ok() {
             return address;
         }
