@@ -310,8 +310,10 @@ impl<C: Cluster> Lab<C> {
     #[track_caller]
     pub fn agree_on(&mut self, command: &Bytes, replicas: usize, retry: bool) -> usize {
         let mut ordinal = None;
-        // Ten timeouts in all, two for each attempt.
-        for attempt in 0..5 {
+        // Forty timeouts in all, two for each attempt: a network that delays answers for seconds on
+        // a machine with other things to do takes its time, and whoever agrees sooner waits for
+        // nothing.
+        for attempt in 0..20 {
             if attempt > 0 && !retry {
                 break;
             }
