@@ -4,7 +4,8 @@ use alloc::format;
 use alloc::sync::Arc;
 
 use raft_node::core::{
-    Body, Event, Instant, LogIndex, Membership, Message, NodeId, Raft, RoleKind, Status, Term,
+    Body, Event, Instant, LogIndex, LogPosition, Membership, Message, NodeId, Raft, RoleKind,
+    Status, Term,
 };
 
 use crate::sim::checker::quorum::is_quorum;
@@ -25,6 +26,8 @@ pub(super) struct Heard {
     term: Term,
     /// If all that happens is a question before an election: what that must not change.
     stance: Option<Stance>,
+    /// If all that happens is that somebody asks for a vote: who, and where both logs end.
+    candidate: Option<(NodeId, [LogPosition; 2])>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +90,12 @@ impl Checker {
             let in_time = stance.deadline.is_none_or(|deadline| deadline > known.now);
             heard.stance = (*term <= stance.term && in_time).then_some(stance);
         }
+        if let [Event::Receive(Message { from, body: Body::Vote { last, .. }, .. })] = &gathered[..]
+        {
+            let (log, index) = (disk.current(), disk.current().last());
+            let term = log.term_at(index).unwrap_or_default();
+            heard.candidate = Some((*from, [*last, LogPosition { term, index }]));
+        }
         known.heard = heard;
     }
 
@@ -94,7 +103,8 @@ impl Checker {
     /// election promises nothing and waits no longer for its leader than before.
     pub(super) fn check_heard(&mut self, raft: &Raft, node: usize, status: &Status) {
         let name = id_of(node);
-        let Heard { term, stance } = core::mem::take(&mut self.known[node].heard);
+        let Heard { term, stance, candidate } = core::mem::take(&mut self.known[node].heard);
+        self.check_vote(node, status, candidate);
         self.demand(term <= status.term, || {
             format!("I7: {name:?} stays in {:?}, and has heard of {term:?}", status.term)
         });
@@ -102,6 +112,28 @@ impl Checker {
         let after = Stance::of(raft, status);
         self.demand(after.follows(before), || {
             format!("I10: a question makes {before:?} of {name:?} to {after:?}")
+        });
+    }
+
+    /// I10: a vote stays what it is as long as the term does. I3: it goes to nobody whose log is
+    /// older than that of the voter (paper, section 5.4.1).
+    fn check_vote(
+        &mut self,
+        node: usize,
+        status: &Status,
+        candidate: Option<(NodeId, [LogPosition; 2])>,
+    ) {
+        let (name, now) = (id_of(node), (status.term, status.vote));
+        let before = std::mem::replace(&mut self.known[node].vote, now);
+        let kept = before.0 != now.0 || before.1.is_none() || before == now;
+        self.demand(kept, || format!("I10: the vote of {name:?} was {before:?} and is {now:?}"));
+        let Some((candidate, logs)) = candidate else { return };
+        let [theirs, own] = logs.map(|last| (last.term, last.index));
+        let votes = now.1 == Some(candidate) && before != now;
+        self.demand(!votes || theirs >= own, || {
+            format!(
+                "I3: {name:?}, whose log ends at {own:?}, votes for {candidate:?} with {theirs:?}"
+            )
         });
     }
 

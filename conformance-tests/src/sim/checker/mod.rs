@@ -59,6 +59,7 @@ struct Known {
     commit: LogIndex,
     applied: LogIndex,
     membership: Arc<Membership>,
+    vote: (Term, Option<NodeId>),
     leads: Option<Term>,
     campaigns: bool,
     /// The newest message that it has sent as a leader.
@@ -212,6 +213,7 @@ impl Checker {
         self.check_commits(nodes, node, &status);
         self.check_claims();
         self.check_heard(raft, node, &status);
+        self.check_in_force(nodes, node, &status);
         if core::mem::take(&mut self.known[node].writes_membership) {
             self.check_configurations(nodes, node, &status);
         }
@@ -252,6 +254,16 @@ impl Checker {
         });
         self.known[node].applied = status.applied;
         self.known[node].snapshot = status.snapshot;
+    }
+
+    /// I12: a configuration is in force as soon as it is in the log (dissertation, section 4.1).
+    fn check_in_force(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
+        let newest = nodes[node].disk.current().memberships().last();
+        let in_force = newest.is_none_or(|(_, newest)| *newest == status.membership);
+        self.demand(in_force, || {
+            let Status { id, membership, .. } = status;
+            format!("I12: {id:?} has {membership:?} in force, its log {newest:?}")
+        });
     }
 
     /// I12: no log holds two configurations of which nobody knows that they are committed, and the
