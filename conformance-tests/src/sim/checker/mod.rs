@@ -164,6 +164,7 @@ impl Checker {
         let name = id_of(node);
         let mut writes = 0;
         let mut appends: Vec<NodeId> = Vec::new();
+        let mut lost = nodes[node].lost && !self.known[node].heard.state_lost;
         for output in outputs {
             match output {
                 Output::Send(message) => self.check_message(nodes, node, message, &mut appends),
@@ -172,6 +173,7 @@ impl Checker {
                     self.check_write(nodes, node, write);
                 }
                 Output::Apply(entries) => {
+                    self.demand(!lost, || format!("I8: {name:?} applies to a state that is lost"));
                     let log = Log::durable(&nodes[node]);
                     let gone = entries.iter().find(|entry| {
                         self.term_in(&log, entry.index) != Some(entry.term)
@@ -181,7 +183,10 @@ impl Checker {
                         format!("I8: {name:?} applies what is not on its disk: {gone:?}")
                     });
                 }
-                Output::Restore(snapshot) => self.check_snapshot(node, snapshot),
+                Output::Restore(snapshot) => {
+                    lost = false;
+                    self.check_snapshot(node, snapshot);
+                }
                 _ => {}
             }
         }
