@@ -127,7 +127,7 @@ impl Checker {
         candidate: Option<(NodeId, [LogPosition; 2])>,
     ) {
         let (name, now) = (id_of(node), (status.term, status.vote));
-        let before = std::mem::replace(&mut self.known[node].vote, now);
+        let before = core::mem::replace(&mut self.known[node].vote, now);
         let kept = before.0 != now.0 || before.1.is_none() || before == now;
         self.demand(kept, || format!("I10: the vote of {name:?} was {before:?} and is {now:?}"));
         let Some((candidate, logs)) = candidate else { return };
