@@ -47,6 +47,8 @@ pub mod lab;
 pub mod linearizability;
 pub mod machine;
 #[cfg(feature = "std")]
+pub mod process;
+#[cfg(feature = "std")]
 pub mod real;
 mod registers;
 pub mod scenarios;

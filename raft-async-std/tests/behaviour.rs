@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use bytes::Bytes;
+use conformance_tests::process::{Echo, PATIENCE, free_address};
 use futures_lite::future;
 use raft_async_std::{Executor, Node, NodeError, Settings, Storage};
 use raft_node::core::{self, Entries, LogIndex, NodeId, StoredLog};
 use raft_node::{Client, LogStore, MemorySnapshots, StoreError};
 
-use common::{Echo, PATIENCE, executor, free_address, in_time};
+use common::{executor, in_time};
 
 /// Three nodes that share an executor.
 fn cluster(executor: &Executor) -> Vec<Node> {

@@ -5,33 +5,23 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
+use conformance_tests::process::{Echo, free_address, threads, until_all_sleep};
 use raft_async_std::{Executor, Node, Settings, Storage};
 use raft_node::core::NodeId;
 
-use common::{Echo, PATIENCE, executor, free_address, in_time};
+use common::{executor, in_time};
 
-/// How often each thread went to sleep so far, without the one that asks. The pool of the crate
-/// `blocking` is not the node's: a thread of it looks twice a second whether it is still needed.
-fn naps() -> BTreeMap<OsString, String> {
+/// All threads but the one that asks, and the pool of the crate `blocking`. That is not the node's: a
+/// thread of it looks twice a second whether it is still needed.
+fn threads_of_the_node() -> Vec<PathBuf> {
     let own = fs::read_link("/proc/thread-self").unwrap();
-    let threads = fs::read_dir("/proc/self/task").unwrap().flatten();
-    let others = threads.filter(|thread| Some(&*thread.file_name()) != own.file_name());
-    let naps = others.filter_map(|thread| {
-        // A thread may end while it is looked at.
-        let status = fs::read_to_string(thread.path().join("status")).ok()?;
-        if status.starts_with("Name:\tblocking-") {
-            return None;
-        }
-        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches:"))?;
-        Some((thread.file_name(), line.to_owned()))
-    });
-    naps.collect()
+    let pool = threads("blocking-");
+    let others = |thread: &PathBuf| thread.file_name() != own.file_name() && !pool.contains(thread);
+    threads("").into_iter().filter(others).collect()
 }
 
 #[test]
@@ -44,16 +34,7 @@ fn nobody_wakes_up_for_an_idle_single_node() {
         let handle = node.handle();
         in_time(handle.wait_for_leadership(|now| now.leader == Some(id))).unwrap();
         assert_eq!(in_time(handle.propose("a")).unwrap(), "a");
-        // What follows from the command may take a moment.
-        let give_up = Instant::now() + PATIENCE;
-        loop {
-            let before = naps();
-            thread::sleep(Duration::from_secs(1));
-            if naps() == before {
-                break;
-            }
-            assert!(Instant::now() < give_up, "somebody wakes up each second");
-        }
+        until_all_sleep(threads_of_the_node);
         in_time(node.shutdown()).unwrap();
     }
 }

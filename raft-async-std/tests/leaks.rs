@@ -5,34 +5,22 @@
 
 mod common;
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use conformance_tests::process::{Echo, PATIENCE, free_address, open_files, threads};
 use futures_lite::future::{block_on, poll_once};
 use raft_async_std::{Executor, Node, RequestError, Settings, Storage};
 use raft_node::core::NodeId;
 
-use common::{Echo, PATIENCE, executor, free_address, in_time};
-
-/// How many threads of this process belong to a node.
-fn node_threads() -> usize {
-    let threads = fs::read_dir("/proc/self/task").unwrap().flatten();
-    // A thread may end while it is looked at.
-    let names = threads.flat_map(|thread| fs::read_to_string(thread.path().join("comm")));
-    names.filter(|name| name.starts_with("raft-")).count()
-}
-
-fn open_files() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
-}
+use common::{executor, in_time};
 
 /// Waits until no task and no thread of a node is left, and at most so many files are open. The
 /// last step of a task is not over yet when those who wait for it are told.
 fn nothing_is_left_but(files: usize, tasks: &smol::Executor) {
     let give_up = Instant::now() + PATIENCE;
     loop {
-        let left = (tasks.is_empty(), node_threads(), open_files());
+        let left = (tasks.is_empty(), threads("raft-").len(), open_files());
         if left.0 && left.1 == 0 && left.2 <= files {
             return;
         }

@@ -3,21 +3,13 @@
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-mod common;
-
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use conformance_tests::process::{Echo, PATIENCE, free_address, open_files, threads};
 use raft_node::Storage;
 use raft_node::core::NodeId;
 use raft_sync::{Node, RequestError, Settings};
-
-use common::{Echo, PATIENCE, free_address, threads};
-
-fn open_files() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
-}
 
 /// Waits until no thread of a node is left, and at most so many files are open. The last step of a
 /// thread is not over yet when those who wait for it are told.

@@ -1,31 +1,15 @@
 //! How threads wait: for as long as nothing happens, and no longer than they have to.
 #![allow(missing_docs, reason = "tests are described by their names")]
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-mod common;
-
-use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use conformance_tests::process::{Echo, PATIENCE, free_address, threads, until_all_sleep};
 use raft_node::Storage;
 use raft_node::core::NodeId;
 use raft_sync::{Node, Settings};
-
-use common::{Echo, PATIENCE, free_address, threads};
-
-/// How often these threads went to sleep so far.
-fn naps(threads: &[PathBuf]) -> u64 {
-    let naps = |path: &PathBuf| {
-        let status = fs::read_to_string(path.join("status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        line.unwrap().trim().parse::<u64>().unwrap()
-    };
-    threads.iter().map(naps).sum()
-}
 
 #[test]
 fn the_threads_of_an_idle_single_node_never_wake_up() {
@@ -38,16 +22,7 @@ fn the_threads_of_an_idle_single_node_never_wake_up() {
     assert_eq!(handle.propose("a").unwrap(), "a");
     let threads = threads("raft-77-");
     assert_eq!(threads.len(), 6, "{threads:?}");
-    // What follows from the command may take a moment.
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        let before = naps(&threads);
-        thread::sleep(Duration::from_secs(1));
-        if naps(&threads) == before {
-            break;
-        }
-        assert!(Instant::now() < give_up, "somebody wakes up each second");
-    }
+    until_all_sleep(|| threads.clone());
     node.shutdown().unwrap();
 }
 

@@ -3,52 +3,14 @@
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-mod common;
-
-use std::fs;
-use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use raft_node::core::{LogIndex, NodeId};
-use raft_node::{FrozenState, StateMachine, Storage};
+use conformance_tests::process::{Echo, PATIENCE, free_address, open_files, threads};
+use raft_node::Storage;
+use raft_node::core::NodeId;
 use raft_tokio::{Node, RequestError, Settings};
 use tokio::runtime::{Builder, Handle as Runtime};
 use tokio::time;
-
-use common::{PATIENCE, free_address};
-
-struct Echo;
-
-impl StateMachine for Echo {
-    fn apply(&mut self, _: LogIndex, command: Bytes) -> Bytes {
-        command
-    }
-
-    fn query(&self, query: Bytes) -> Bytes {
-        query
-    }
-
-    fn snapshot(&self) -> FrozenState {
-        Box::new(|_| Ok(()))
-    }
-
-    fn restore(&mut self, _: LogIndex, _: &mut dyn Read) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// How many threads of this process belong to a node.
-fn node_threads() -> usize {
-    let threads = fs::read_dir("/proc/self/task").unwrap().flatten();
-    // A thread may end while it is looked at.
-    let names = threads.flat_map(|thread| fs::read_to_string(thread.path().join("comm")));
-    names.filter(|name| name.starts_with("raft-")).count()
-}
-
-fn open_files() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
-}
 
 /// Waits until no task and no thread of a node is left, and at most so many files are open. The
 /// last step of a task is not over yet when those who wait for it are told.
@@ -56,7 +18,7 @@ async fn nothing_is_left_but(files: usize) {
     let give_up = Instant::now() + PATIENCE;
     loop {
         let tasks = Runtime::current().metrics().num_alive_tasks();
-        let left = (tasks, node_threads(), open_files());
+        let left = (tasks, threads("raft-").len(), open_files());
         if left.0 == 0 && left.1 == 0 && left.2 <= files {
             return;
         }

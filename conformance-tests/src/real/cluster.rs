@@ -1,10 +1,8 @@
 //! Real nodes as a cluster for the scenarios.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::cluster::{CallId, Cluster, Members, Network, Setup, Traffic};
 use crate::machine::{Oracle, SharedOracle};
+use crate::process::free_address;
 use crate::real::network::RealNetwork;
 use crate::real::proxy::Proxy;
 use crate::real::store::Fence;
@@ -28,9 +27,6 @@ use crate::sim::world::{id_of, number};
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(300);
 /// A node that does not answer a status request for as long counts as hung.
 const STATUS_PATIENCE: Duration = Duration::from_secs(20);
-
-/// How many ports nodes may listen at.
-const PORTS: u32 = 20_000;
 
 /// How many millionths the clocks of the nodes may differ in pace: it is one and the same clock.
 const MAX_DRIFT: u32 = 1000;
@@ -211,21 +207,6 @@ fn without_answer<T>(callback: Callback) -> impl FnOnce(Result<T, RequestError>)
 
 fn numbers(ids: &[NodeId]) -> Vec<usize> {
     ids.iter().map(|id| number(*id)).collect()
-}
-
-/// An address on the loopback interface, below the ports that the system gives to outgoing
-/// connections, so that nobody takes it while its node is down. Nor do the scenarios that run beside
-/// this one: each gets the next ports of the process.
-fn free_address() -> String {
-    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
-    let next = NEXT.get_or_init(|| AtomicU32::new(fastrand::u32(..PORTS)));
-    loop {
-        let port = 10_000 + next.fetch_add(1, Ordering::Relaxed) % PORTS;
-        let address = format!("127.0.0.1:{port}");
-        if TcpListener::bind(&address).is_ok() {
-            return address;
-        }
-    }
 }
 
 impl<B: Bootstrap> Cluster for RealCluster<B> {

@@ -150,11 +150,12 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
+    use conformance_tests::process::{self, Echo, free_address};
     use raft_node::core::{Body, Message, Term};
     use raft_node::{Driver, Storage};
 
     use super::*;
-    use crate::common::{self, Echo, free_address, settings};
+    use crate::common::settings;
 
     const PEER: NodeId = NodeId::new(2);
 
@@ -175,7 +176,7 @@ mod tests {
 
     /// Lets the links work until the one to the peer is like this.
     fn drive(links: &mut Links, watch: &mut Watch, done: impl Fn(Option<&Connection>) -> bool) {
-        let give_up = Instant::now() + common::PATIENCE;
+        let give_up = Instant::now() + process::PATIENCE;
         loop {
             links.speak(watch);
             let link = links.links.get(&PEER).map(|(_, link)| link);

@@ -5,40 +5,17 @@
 
 mod common;
 
-use std::fs;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use conformance_tests::process::{
+    Echo, PATIENCE, free_address, open_files, threads, until_all_sleep,
+};
 use own_adapter::start;
 use raft_node::core::NodeId;
 use raft_node::{RequestError, Storage};
 
-use common::{Echo, PATIENCE, free_address, settings};
-
-fn open_files() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-/// Where the system tells of the threads of all nodes.
-fn threads() -> Vec<PathBuf> {
-    let threads = fs::read_dir("/proc/self/task").unwrap().flatten().map(|thread| thread.path());
-    // A thread may end while it is looked at.
-    let of_a_node = |path: &PathBuf| {
-        fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.starts_with("raft-"))
-    };
-    threads.filter(of_a_node).collect()
-}
-
-/// How often these threads went to sleep so far.
-fn naps(threads: &[PathBuf]) -> u64 {
-    let naps = |path: &PathBuf| {
-        let status = fs::read_to_string(path.join("status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        line.unwrap().trim().parse::<u64>().unwrap()
-    };
-    threads.iter().map(naps).sum()
-}
+use common::settings;
 
 /// One life of a cluster of two, which is stopped at once or in the middle of its work. Clients keep
 /// their handles until the end.
@@ -66,8 +43,8 @@ fn live(round: u32, files: usize) {
     }
     // The last step of a thread is not over yet when those who wait for it are told.
     let give_up = Instant::now() + PATIENCE;
-    while !threads().is_empty() || open_files() > files {
-        assert!(Instant::now() < give_up, "left: {:?}, {} files", threads(), open_files());
+    while !threads("raft-").is_empty() || open_files() > files {
+        assert!(Instant::now() < give_up, "left: {:?}, {} files", threads("raft-"), open_files());
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -79,18 +56,9 @@ fn an_idle_node_never_wakes_up_and_a_stopped_one_leaves_nothing_behind() {
     let node = start(&settings(1, &[free_address()]), Storage::in_memory(), Echo).unwrap();
     node.wait_for_leadership(|now| now.leader == Some(id)).unwrap();
     assert_eq!(node.propose("a").unwrap(), "a");
-    let awake = threads();
+    let awake = threads("raft-");
     assert_eq!(awake.len(), 4, "disk, state machine, snapshots and the loop: {awake:?}");
-    // What follows from the command may take a moment.
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        let before = naps(&awake);
-        thread::sleep(Duration::from_secs(1));
-        if naps(&awake) == before {
-            break;
-        }
-        assert!(Instant::now() < give_up, "somebody wakes up each second");
-    }
+    until_all_sleep(|| awake.clone());
     node.shutdown();
     for round in 0..50 {
         live(round, files);

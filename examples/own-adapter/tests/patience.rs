@@ -9,11 +9,12 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
+use conformance_tests::process::{Echo, PATIENCE, free_address};
 use own_adapter::start;
 use raft_node::core::NodeId;
 use raft_node::{Dialler, Driver, Outbound, Storage};
 
-use common::{Echo, PATIENCE, free_address, settings};
+use common::settings;
 
 /// Waits until the other side closes; a reset is as good.
 fn closed(mut stream: TcpStream) {

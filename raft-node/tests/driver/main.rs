@@ -5,39 +5,14 @@
 mod handles;
 mod links;
 
-use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use bytes::Bytes;
-use raft_node::core::{LogIndex, NodeId};
-use raft_node::{Driver, FrozenState, Next, Notifier, Settings, StateMachine, Storage};
-
-/// How long a test waits for something before it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Echo;
-
-impl StateMachine for Echo {
-    fn apply(&mut self, _: LogIndex, command: Bytes) -> Bytes {
-        assert!(command != "panic", "no such command");
-        command
-    }
-
-    fn query(&self, query: Bytes) -> Bytes {
-        query
-    }
-
-    fn snapshot(&self) -> FrozenState {
-        Box::new(|_| Ok(()))
-    }
-
-    fn restore(&mut self, _: LogIndex, _: &mut dyn Read) -> io::Result<()> {
-        Ok(())
-    }
-}
+use conformance_tests::process::{Echo, PATIENCE};
+use raft_node::core::NodeId;
+use raft_node::{Driver, Next, Notifier, Settings, Storage};
 
 /// A notifier, and what it notifies.
 fn bell() -> (Notifier, Receiver<()>) {

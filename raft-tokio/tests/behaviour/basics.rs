@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use conformance_tests::process::{PATIENCE, free_address};
 use raft_node::core::{LogIndex, NodeId, RoleKind};
 use raft_node::{FrozenState, StateMachine, Storage, StoreError};
 use raft_tokio::{Node, NodeError, Settings};
@@ -16,7 +17,6 @@ use crate::cluster::{
     Counter, cluster, eventually, follower, in_agreement, in_time, is_leader, leader, places,
     propose, read,
 };
-use crate::common::{PATIENCE, free_address};
 
 const ELECTION: Duration = Duration::from_millis(500);
 

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use conformance_tests::process::{PATIENCE, free_address};
 use raft_node::core::{Entries, LogIndex, NodeId, RoleKind, Status, StoredLog, Write};
 use raft_node::{
     FrozenState, LogStore, MemoryLog, MemorySnapshots, RequestError, StateMachine, Storage,
@@ -15,8 +16,6 @@ use raft_node::{
 };
 use raft_tokio::{Handle, Node, Settings};
 use tokio::time;
-
-use crate::common::{PATIENCE, free_address};
 
 /// Waits until something is the case.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {

@@ -6,8 +6,6 @@
 
 mod basics;
 mod cluster;
-#[path = "../common/mod.rs"]
-mod common;
 mod load;
 mod membership;
 mod peers;

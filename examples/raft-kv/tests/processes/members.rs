@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::servers::{Client, Servers, eventually, fail, free_address, insist, run, succeed};
+use conformance_tests::process::free_address;
+
+use super::servers::{Client, Servers, eventually, fail, insist, run, succeed};
 
 /// Waits until each of these nodes says the same of the members: the ids with their parts.
 fn all_say(servers: &Servers, nodes: &[u64], expected: &[(u64, &str)]) {

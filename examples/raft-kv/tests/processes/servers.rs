@@ -1,32 +1,18 @@
 //! Servers to start, stop and kill, and a client that waits for an answer and no more.
 
-use std::collections::hash_map::RandomState;
 use std::fs::{self, File};
-use std::hash::{BuildHasher, Hasher};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use conformance_tests::process::free_address;
 use tempfile::TempDir;
 
 /// Longer than anything here may take. Only a failing test waits for it.
 pub(crate) const HANG: Duration = Duration::from_secs(40);
-
-/// An address on the loopback interface, below the ports that the system gives to outgoing
-/// connections, so that nobody takes it while its server is down. Drawn at random, so that tests
-/// that run side by side stay apart.
-pub(crate) fn free_address() -> String {
-    loop {
-        let random = RandomState::new().build_hasher().finish();
-        let address = format!("127.0.0.1:{}", 10_000 + random % 20_000);
-        if TcpListener::bind(&address).is_ok() {
-            return address;
-        }
-    }
-}
 
 /// Waits until something is the case.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

@@ -1,0 +1,111 @@
+//! What the tests of an adapter need beside the scenarios: addresses, a machine that does nothing,
+//! and what the system says of this process (on Linux, from `/proc`).
+
+use std::fs;
+use std::io::{self, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use raft_node::core::LogIndex;
+use raft_node::{FrozenState, StateMachine};
+
+/// How long a test waits for something before it fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many ports nodes may listen at.
+const PORTS: u32 = 20_000;
+
+/// Answers commands and queries with themselves and keeps nothing. The command `panic` makes it
+/// panic.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Echo;
+
+impl StateMachine for Echo {
+    fn apply(&mut self, _: LogIndex, command: Bytes) -> Bytes {
+        assert!(command != "panic", "no such command");
+        command
+    }
+
+    fn query(&self, query: Bytes) -> Bytes {
+        query
+    }
+
+    fn snapshot(&self) -> FrozenState {
+        Box::new(|_| Ok(()))
+    }
+
+    fn restore(&mut self, _: LogIndex, _: &mut dyn Read) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An address on the loopback interface, below the ports that the system gives to outgoing
+/// connections, so that nobody takes it while its node is down. Nor do the tests that run beside
+/// this one: each gets the next ports of the process, which begin anywhere.
+#[must_use]
+pub fn free_address() -> String {
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU32::new(fastrand::u32(..PORTS)));
+    loop {
+        let port = 10_000 + next.fetch_add(1, Ordering::Relaxed) % PORTS;
+        let address = format!("127.0.0.1:{port}");
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// How many files and sockets this process has open.
+///
+/// # Panics
+/// The system does not say.
+#[must_use]
+pub fn open_files() -> usize {
+    fs::read_dir("/proc/self/fd").expect("a list of open files").count()
+}
+
+/// Where the system tells of the threads of this process whose names begin like this; those of a
+/// node begin with `raft-`.
+///
+/// # Panics
+/// The system does not say.
+#[must_use]
+pub fn threads(name: &str) -> Vec<PathBuf> {
+    let threads = fs::read_dir("/proc/self/task").expect("a list of threads").flatten();
+    // A thread may end while it is looked at.
+    let is_one = |path: &PathBuf| {
+        fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.starts_with(name))
+    };
+    threads.map(|thread| thread.path()).filter(is_one).collect()
+}
+
+/// How often a thread went to sleep so far; `None` if it has ended.
+fn naps(thread: &Path) -> Option<u64> {
+    let status = fs::read_to_string(thread.join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line?.trim().parse().ok()
+}
+
+/// Waits until none of these threads wakes up for a second. What follows from the last request may
+/// take a moment.
+///
+/// # Panics
+/// Somebody wakes up again and again.
+pub fn until_all_sleep(threads: impl Fn() -> Vec<PathBuf>) {
+    let naps =
+        || -> Vec<_> { threads().into_iter().map(|thread| (naps(&thread), thread)).collect() };
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        let before = naps();
+        thread::sleep(Duration::from_secs(1));
+        if naps() == before {
+            return;
+        }
+        assert!(Instant::now() < give_up, "somebody wakes up each second: {before:?}");
+    }
+}
