@@ -1,18 +1,21 @@
 //! What the tests of an adapter need beside the scenarios: addresses, a machine that does nothing,
 //! and what the system says of this process (on Linux, from `/proc`).
 
+use std::collections::BTreeSet;
+use std::env;
 use std::fs;
 use std::io::{self, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use raft_node::core::LogIndex;
-use raft_node::{FrozenState, StateMachine};
+use raft_node::core::{LogIndex, NodeId};
+use raft_node::{FrozenState, Settings, StateMachine};
 
 /// How long a test waits for something before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -58,6 +61,37 @@ pub fn free_address() -> String {
             return address;
         }
     }
+}
+
+/// A node of a cluster at these addresses; the first is that of node 1.
+#[must_use]
+pub fn settings(id: u64, addresses: &[String]) -> Settings {
+    let settings = Settings::new(NodeId::new(id)).election_timeout(Duration::from_millis(60));
+    (1..).zip(addresses).fold(settings, |settings, (peer, address)| {
+        settings.peer(NodeId::new(peer), address.clone())
+    })
+}
+
+/// The names of the crates that come with a package of the workspace that is tested, itself included, when it is
+/// not built for tests. `features` are arguments for cargo.
+///
+/// # Panics
+/// Cargo says no.
+#[must_use]
+pub fn crates_below(package: &str, features: &[&str]) -> BTreeSet<String> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let tree = Command::new(cargo)
+        .args(["tree", "--locked", "--offline", "--package", package])
+        .args(features)
+        .args(["--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .output()
+        .expect("cargo runs");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8_lossy(&tree.stdout);
+    let names: BTreeSet<String> =
+        tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    assert!(names.contains(package), "{names:?}");
+    names
 }
 
 /// How many files and sockets this process has open.

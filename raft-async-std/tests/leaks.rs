@@ -8,10 +8,9 @@ mod common;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use conformance_tests::process::{Echo, PATIENCE, free_address, open_files, threads};
+use conformance_tests::process::{Echo, PATIENCE, free_address, open_files, settings, threads};
 use futures_lite::future::{block_on, poll_once};
-use raft_async_std::{Executor, Node, RequestError, Settings, Storage};
-use raft_node::core::NodeId;
+use raft_async_std::{Executor, Node, RequestError, Storage};
 
 use common::{executor, in_time};
 
@@ -36,10 +35,7 @@ fn live(round: u32, executor: &Executor) -> bool {
     let addresses = [free_address(), free_address()];
     let mut nodes = Vec::new();
     for id in 1..=2 {
-        let settings = Settings::new(NodeId::new(id))
-            .election_timeout(Duration::from_millis(60))
-            .peer(NodeId::new(1), addresses[0].clone())
-            .peer(NodeId::new(2), addresses[1].clone());
+        let settings = settings(id, &addresses);
         let storage = Storage::open(directory.path().join(id.to_string())).unwrap();
         let start = Node::start(executor.clone(), settings, storage, Echo);
         if round % 7 == 6 {
@@ -72,8 +68,7 @@ fn live(round: u32, executor: &Executor) -> bool {
 /// One life of a node without sockets and files. It is stopped while it waits for its companion, or
 /// with requests under way.
 fn live_in_memory(round: u32, executor: &Executor) {
-    let settings = Settings::new(NodeId::new(1)).election_timeout(Duration::from_millis(60));
-    let settings = settings.peer(NodeId::new(1), "").peer(NodeId::new(2), "");
+    let settings = settings(1, &[String::new(), String::new()]);
     let start =
         Node::start_on_network(executor.clone(), settings, Storage::in_memory(), Echo, drop);
     let node = in_time(start).unwrap();

@@ -6,10 +6,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use conformance_tests::process::{Echo, PATIENCE, free_address, open_files, threads};
+use conformance_tests::process::{Echo, PATIENCE, free_address, open_files, settings, threads};
 use raft_node::Storage;
-use raft_node::core::NodeId;
-use raft_sync::{Node, RequestError, Settings};
+use raft_sync::{Node, RequestError};
 
 /// Waits until no thread of a node is left, and at most so many files are open. The last step of a
 /// thread is not over yet when those who wait for it are told.
@@ -31,10 +30,7 @@ fn live(round: u32) {
     let addresses = [free_address(), free_address()];
     let mut nodes = Vec::new();
     for id in 1..=2 {
-        let settings = Settings::new(NodeId::new(id))
-            .election_timeout(Duration::from_millis(60))
-            .peer(NodeId::new(1), addresses[0].clone())
-            .peer(NodeId::new(2), addresses[1].clone());
+        let settings = settings(id, &addresses);
         let storage = Storage::open(directory.path().join(id.to_string())).unwrap();
         nodes.push(Node::start(settings, storage, Echo).unwrap());
     }
@@ -60,8 +56,7 @@ fn live(round: u32) {
 /// One life of a node without sockets and files. It is stopped while it waits for its companion, or
 /// with requests under way.
 fn live_in_memory(round: u32) {
-    let settings = Settings::new(NodeId::new(1)).election_timeout(Duration::from_millis(60));
-    let settings = settings.peer(NodeId::new(1), "").peer(NodeId::new(2), "");
+    let settings = settings(1, &[String::new(), String::new()]);
     let node = Node::start_on_network(settings, Storage::in_memory(), Echo, drop).unwrap();
     if round.is_multiple_of(2) {
         node.handle().client().propose("a".into(), drop);

@@ -5,10 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use conformance_tests::process::{Echo, PATIENCE, free_address, open_files, threads};
+use conformance_tests::process::{Echo, PATIENCE, free_address, open_files, settings, threads};
 use raft_node::Storage;
-use raft_node::core::NodeId;
-use raft_tokio::{Node, RequestError, Settings};
+use raft_tokio::{Node, RequestError};
 use tokio::runtime::{Builder, Handle as Runtime};
 use tokio::time;
 
@@ -33,10 +32,7 @@ async fn live(round: u32) {
     let addresses = [free_address(), free_address()];
     let mut nodes = Vec::new();
     for id in 1..=2 {
-        let settings = Settings::new(NodeId::new(id))
-            .election_timeout(Duration::from_millis(60))
-            .peer(NodeId::new(1), addresses[0].clone())
-            .peer(NodeId::new(2), addresses[1].clone());
+        let settings = settings(id, &addresses);
         let storage = Storage::open(directory.path().join(id.to_string())).unwrap();
         nodes.push(Node::start(settings, storage, Echo).await.unwrap());
     }
@@ -65,8 +61,7 @@ async fn live(round: u32) {
 /// One life of a node without sockets and files. It is stopped while it waits for its companion, or
 /// with requests under way.
 async fn live_in_memory(round: u32) {
-    let settings = Settings::new(NodeId::new(1)).election_timeout(Duration::from_millis(60));
-    let settings = settings.peer(NodeId::new(1), "").peer(NodeId::new(2), "");
+    let settings = settings(1, &[String::new(), String::new()]);
     let node = Node::start_on_network(settings, Storage::in_memory(), Echo, drop).await.unwrap();
     if round.is_multiple_of(2) {
         drop(time::timeout(Duration::ZERO, node.handle().propose("a")).await);

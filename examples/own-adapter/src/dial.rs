@@ -150,12 +150,11 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    use conformance_tests::process::{self, Echo, free_address};
+    use conformance_tests::process::{self, Echo, free_address, settings};
     use raft_node::core::{Body, Message, Term};
     use raft_node::{Driver, Storage};
 
     use super::*;
-    use crate::common::settings;
 
     const PEER: NodeId = NodeId::new(2);
 

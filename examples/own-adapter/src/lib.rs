@@ -6,9 +6,6 @@
 //! [`Handle::shutdown`], or until its store or its state machine fails.
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
-#[path = "../tests/common/mod.rs"]
-mod common;
 mod dial;
 mod listen;
 mod node;

@@ -3,19 +3,15 @@
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-mod common;
-
 use std::thread;
 use std::time::{Duration, Instant};
 
 use conformance_tests::process::{
-    Echo, PATIENCE, free_address, open_files, threads, until_all_sleep,
+    Echo, PATIENCE, free_address, open_files, settings, threads, until_all_sleep,
 };
 use own_adapter::start;
 use raft_node::core::NodeId;
 use raft_node::{RequestError, Storage};
-
-use common::settings;
 
 /// One life of a cluster of two, which is stopped at once or in the middle of its work. Clients keep
 /// their handles until the end.

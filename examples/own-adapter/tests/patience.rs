@@ -2,19 +2,15 @@
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
-use conformance_tests::process::{Echo, PATIENCE, free_address};
+use conformance_tests::process::{Echo, PATIENCE, free_address, settings};
 use own_adapter::start;
 use raft_node::core::NodeId;
 use raft_node::{Dialler, Driver, Outbound, Storage};
-
-use common::settings;
 
 /// Waits until the other side closes; a reset is as good.
 fn closed(mut stream: TcpStream) {
