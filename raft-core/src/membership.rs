@@ -259,10 +259,13 @@ fn reached<T: Ord + Copy>(voters: &[NodeId], value: impl Fn(NodeId) -> T) -> Opt
             &mut many[..]
         }
     };
-    for (place, voter) in values.iter_mut().zip(voters).skip(1) {
-        *place = value(*voter);
+    for (count, voter) in voters.iter().enumerate().skip(1) {
+        let value = value(*voter);
+        // Each finds its place among those before it: a sort would take kilobytes of a small flash.
+        let place = values[..count].iter().take_while(|lower| **lower < value).count();
+        values.copy_within(place..count, place + 1);
+        values[place] = value;
     }
-    values.sort_unstable();
     // With n voters the majority-th largest value is the one that a majority has reached.
     values.get((values.len() - 1) / 2).copied()
 }

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use crate::entry::{Entries, Write};
-use crate::ids::{LogIndex, RequestId};
+use crate::ids::{LogIndex, NodeId, RequestId};
 use crate::message::{AppendReply, AppendResult, Body, Message};
-use crate::output::{Notice, Outcome, Output, SnapshotPiece};
+use crate::output::{Notice, Outcome, Output, Refusal, SnapshotPiece};
 use crate::snapshot::Snapshot;
 
 /// The outputs of one step, in the host's buffer.
@@ -46,6 +46,24 @@ impl<'a> Outbox<'a> {
 
     pub(crate) fn apply(&mut self, entries: Entries) {
         self.outputs.push(Output::Apply(entries));
+    }
+
+    /// Takes back what this step has said to the state machine, which is lost: nothing is applied
+    /// to it or read from it any more.
+    pub(crate) fn withdraw_from_machine(&mut self, leader: Option<NodeId>) {
+        let mut at = self.start;
+        while let Some(output) = self.outputs.get_mut(at) {
+            if matches!(output, Output::Apply(_)) {
+                self.outputs.remove(at);
+                continue;
+            }
+            if let Output::Done { outcome, .. } = output
+                && matches!(outcome, Outcome::Readable { .. })
+            {
+                *outcome = Outcome::Refused { reason: Refusal::NoLeader, leader };
+            }
+            at += 1;
+        }
     }
 
     pub(crate) fn load(&mut self, from: LogIndex, through: LogIndex, max_bytes: usize) {

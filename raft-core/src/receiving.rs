@@ -257,6 +257,7 @@ impl Raft {
     /// else may have the log that a majority needs.
     pub(crate) fn on_state_lost(&mut self, out: &mut Outbox<'_>) {
         self.applier.lose();
+        out.withdraw_from_machine(self.leader());
         self.refuse_confirmed_reads(out);
         if let Role::Leader(leader) = &mut self.role {
             leader.next_preference = self.now.plus(self.config.heartbeat_interval);

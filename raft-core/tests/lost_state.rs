@@ -4,7 +4,10 @@
 mod common;
 
 use common::*;
-use raft_core::{AppendReply, Body, Event, LogIndex, Message, Notice, Outcome, Snapshot};
+use raft_core::{
+    AppendReply, Body, Config, Event, HardState, Instant, LogIndex, Membership, Message, Notice,
+    Outcome, Output, Raft, Refusal, RequestId, Restored, Snapshot, StoredLog, TermStart,
+};
 
 fn propose(cluster: &mut Cluster, leader: u64, commands: &[&str]) {
     cluster.propose_all(leader, commands);
@@ -120,7 +123,7 @@ fn a_read_at_a_node_without_state_is_refused() {
             Some(Outcome::Refused { reason, .. }) => reason,
             other => unreachable!("{other:?}"),
         };
-        assert_eq!(reason, raft_core::Refusal::NoLeader);
+        assert_eq!(reason, Refusal::NoLeader);
     }
     cluster.take_snapshot(1);
     cluster.run(2 * HEARTBEAT);
@@ -261,4 +264,76 @@ fn a_majority_with_a_node_without_state_elects_a_leader() {
     cluster.run(3 * HEARTBEAT);
     assert_eq!(cluster.applied(1), "a b");
     cluster.settle();
+}
+
+/// A voter that starts again, with "a" and "b" in a log of which it keeps nothing in memory. Returns
+/// it with the outputs of the step in which it is elected.
+fn restarted() -> (Raft, Vec<Output>) {
+    let config = Config::new(id(1), 1).max_cached_bytes(0);
+    let log = StoredLog {
+        hard_state: HardState { term: term(1), vote: Some(id(1)) },
+        terms: vec![TermStart { first: index(1), term: term(1) }],
+        last: index(2),
+        ..StoredLog::default()
+    };
+    let restored = Restored { log, ..Restored::founding(Membership::of_voters([id(1)])) };
+    let mut raft = Raft::new(config, restored, Instant::ORIGIN).expect("a sound log");
+    let now = raft.deadline().unwrap_or_default();
+    let mut outputs = Vec::new();
+    let mut events = vec![Event::Wake];
+    while !events.is_empty() {
+        outputs.clear();
+        raft.step_all(now, events.drain(..), &mut outputs);
+        let ticket = outputs.iter().find_map(|output| match output {
+            Output::Persist(write) => Some(write.ticket),
+            _ => None,
+        });
+        events.extend(ticket.map(Event::Persisted));
+    }
+    (raft, outputs)
+}
+
+fn step_all(raft: &mut Raft, events: Vec<Event>) -> Vec<Output> {
+    let (now, mut outputs) = (raft.deadline().unwrap_or_default(), Vec::new());
+    raft.step_all(now, events, &mut outputs);
+    outputs
+}
+
+/// A host that gathers events must not be told to give the lost state's entries to the empty machine
+/// that has taken its place.
+#[test]
+fn entries_that_come_with_the_loss_of_the_state_are_not_applied() {
+    let (mut raft, asked) = restarted();
+    assert!(asked.iter().any(|output| matches!(output, Output::Load { .. })), "{asked:?}");
+    let loaded = Event::Loaded { from: index(1), entries: entries(1, &[(1, "a"), (1, "b")]) };
+    let mut other = raft.clone();
+    let applies = |outputs: &[Output]| outputs.iter().any(|it| matches!(it, Output::Apply(_)));
+    assert!(applies(&step_all(&mut other, vec![loaded.clone()])));
+    assert!(!applies(&step_all(&mut raft, vec![loaded, Event::StateLost])));
+}
+
+/// Its state machine had got as far as the read needs, and is gone.
+#[test]
+fn a_read_that_could_be_served_as_the_state_is_lost_is_refused() {
+    let (mut raft, _) = restarted();
+    let first = Event::Loaded { from: index(1), entries: entries(1, &[(1, "a"), (1, "b")]) };
+    step_all(&mut raft, vec![first, Event::Read(RequestId::new(7))]);
+    let rest = Event::Loaded { from: index(3), entries: entries(3, &[(2, "")]) };
+    step_all(&mut raft, vec![rest]);
+    let mut other = raft.clone();
+    let outcomes = |outputs: Vec<Output>| -> Vec<Outcome> {
+        let outcome = |output| match output {
+            Output::Done { outcome, .. } => Some(outcome),
+            _ => None,
+        };
+        outputs.into_iter().filter_map(outcome).collect()
+    };
+    let applied = Event::Applied(index(3));
+    let served = outcomes(step_all(&mut other, vec![applied.clone()]));
+    assert_eq!(served, [Outcome::Readable { index: index(3) }]);
+    let refused = outcomes(step_all(&mut raft, vec![applied, Event::StateLost]));
+    assert!(
+        matches!(refused[..], [Outcome::Refused { reason: Refusal::NoLeader, .. }]),
+        "{refused:?}"
+    );
 }

@@ -89,11 +89,6 @@ impl World {
 
     fn apply(&mut self, node: usize, entries: Entries) {
         let Some(last) = entries.last().map(|entry| entry.index) else { return };
-        if self.nodes[node].lost {
-            // What came before the loss in the same step was still for the state that is lost, and
-            // of no use to the empty one that has taken its place.
-            return;
-        }
         let SimNode { committed, handed_out, snapshots, .. } = &mut self.nodes[node];
         let later = committed.split_off(&last.next());
         let replies = core::mem::replace(committed, later);

@@ -24,8 +24,6 @@ const BACKLOG: usize = 512;
 pub(super) struct Heard {
     /// The newest term of a message that nobody may disregard.
     term: Term,
-    /// The host says that its state is lost. What came before that was still for the state.
-    pub(super) state_lost: bool,
     /// If all that happens is a question before an election: what that must not change.
     stance: Option<Stance>,
     /// If all that happens is that somebody asks for a vote: who, and where both logs end.
@@ -74,8 +72,7 @@ impl Checker {
         let SimNode { raft: Some(raft), gathered, disk, .. } = &nodes[node] else { return };
         let known = &mut self.known[node];
         known.now = known.now.max(now);
-        let state_lost = gathered.contains(&Event::StateLost);
-        let mut heard = Heard { state_lost, ..Heard::default() };
+        let mut heard = Heard::default();
         for event in gathered {
             let Event::Receive(message) = event else { continue };
             if let Some(sequence) = answered_message(message) {
@@ -106,7 +103,7 @@ impl Checker {
     /// election promises nothing and waits no longer for its leader than before.
     pub(super) fn check_heard(&mut self, raft: &Raft, node: usize, status: &Status) {
         let name = id_of(node);
-        let Heard { term, stance, candidate, .. } = core::mem::take(&mut self.known[node].heard);
+        let Heard { term, stance, candidate } = core::mem::take(&mut self.known[node].heard);
         self.check_vote(node, status, candidate);
         self.demand(term <= status.term, || {
             format!("I7: {name:?} stays in {:?}, and has heard of {term:?}", status.term)

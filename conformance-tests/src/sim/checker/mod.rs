@@ -164,7 +164,7 @@ impl Checker {
         let name = id_of(node);
         let mut writes = 0;
         let mut appends: Vec<NodeId> = Vec::new();
-        let mut lost = nodes[node].lost && !self.known[node].heard.state_lost;
+        let mut lost = nodes[node].lost;
         for output in outputs {
             match output {
                 Output::Send(message) => self.check_message(nodes, node, message, &mut appends),
