@@ -103,8 +103,8 @@ pub enum Event {
         through: u64,
     },
     /// The host has found its state machine damaged and wants it restored from a snapshot of the
-    /// leader. Nothing is applied here and reads are refused until then. (A host whose log is
-    /// damaged has to stop.)
+    /// leader. Nothing is applied here and reads are refused until then, whatever else happens in
+    /// the same step. (A host whose log is damaged has to stop.)
     StateLost,
 }
 
