@@ -16,9 +16,12 @@
 //! conformance_tests::suite!(over_tcp, MyBootstrap::new());
 //! ```
 //!
-//! The scenarios are those of the well-known labs (MIT 6.824 and 6.5840), parts A to C, under
+//! The scenarios are those of the well-known labs (MIT 6.824 and 6.5840), parts A to D, under
 //! their names, and clients whose histories must be linearizable ([`linearizability`]). All
 //! replicas report what they apply to one [`machine::Oracle`], which compares them.
+//!
+//! [`storage`] is the suite for stores of one's own, and [`process`] has what the tests of an adapter
+//! need beside the scenarios.
 //!
 //! [`contract`] is for whoever writes a state machine: is it deterministic, and does it know after
 //! a crash what it has applied?
@@ -26,8 +29,9 @@
 //! [`explore`] goes further: it draws a whole world from a seed, with faults of every kind, checks
 //! it after each step, then heals it and demands progress.
 //!
-//! Without the feature `std`, which is a default, there are no real clusters, no [`contract`] and
-//! no [`explore`]: what is left needs only `alloc`, so that the scenarios run on the simulator on a
+//! Without the feature `std`, which is a default, there are no real clusters, no [`contract`], no
+//! [`storage`], no [`process`] and no [`explore`]: what is left needs only `alloc`, so that the
+//! scenarios run on the simulator on a
 //! bare chip.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(
