@@ -31,8 +31,7 @@
 //!
 //! Without the feature `std`, which is a default, there are no real clusters, no [`contract`], no
 //! [`storage`], no [`process`] and no [`explore`]: what is left needs only `alloc`, so that the
-//! scenarios run on the simulator on a
-//! bare chip.
+//! scenarios run on the simulator on a bare chip.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(
     not(feature = "std"),
