@@ -151,7 +151,9 @@ fn search(arguments: &Explore) -> io::Result<ExitCode> {
         }
         drop(working);
         if *seeds > LONG {
-            tell_progress(&finished, || next.load(Ordering::Relaxed).saturating_sub(*from));
+            let failed = || failures.lock().map_or(0, |failures| failures.len());
+            let done = || next.load(Ordering::Relaxed).saturating_sub(*from);
+            tell_progress(&finished, || (done(), failed()));
         }
     });
     let end = end.into_inner();
@@ -165,15 +167,15 @@ fn search(arguments: &Explore) -> io::Result<ExitCode> {
     Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Says once a minute how far the search is, until all of it is done.
-fn tell_progress(finished: &mpsc::Receiver<()>, seeds_done: impl Fn() -> u64) {
+/// Says once a minute how far the search is and how much it has found, until all of it is done.
+fn tell_progress(finished: &mpsc::Receiver<()>, done: impl Fn() -> (u64, usize)) {
     const MINUTE: Duration = Duration::from_secs(60);
     let begun = Instant::now();
     while finished.recv_timeout(MINUTE) == Err(RecvTimeoutError::Timeout) {
-        let done = seeds_done();
+        let (done, failed) = done();
         let rate = done as f64 / begun.elapsed().as_secs_f64();
         // Whoever closed the pipe wants no progress.
-        let _ = writeln!(io::stderr(), "{done} seeds done, {rate:.0} a second");
+        let _ = writeln!(io::stderr(), "{done} seeds done, {failed} failed, {rate:.0} a second");
     }
 }
 

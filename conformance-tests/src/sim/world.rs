@@ -252,10 +252,12 @@ impl World {
             Local::OwnSnapshot => self.own_snapshot_done(node),
             Local::Turn if self.nodes[node].gathered.is_empty() => {}
             Local::Turn => self.step(node, Event::Wake),
-            Local::Wake => {
+            Local::Wake if self.nodes[node].wake_at.is_some_and(|at| at <= self.now) => {
                 self.nodes[node].wake_at = None;
                 self.step(node, Event::Wake);
             }
+            // An earlier one has come instead. If it had effects, there would be ever more of them.
+            Local::Wake => {}
         }
     }
 

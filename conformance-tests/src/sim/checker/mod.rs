@@ -262,8 +262,10 @@ impl Checker {
     }
 
     /// I12: a configuration is in force as soon as it is in the log (dissertation, section 4.1).
+    /// What a disk still has from before a snapshot that a crash has let survive is not in the log.
     fn check_in_force(&mut self, nodes: &[SimNode], node: usize, status: &Status) {
         let newest = nodes[node].disk.current().memberships().last();
+        let newest = newest.filter(|(index, _)| *index > status.base);
         let in_force = newest.is_none_or(|(_, newest)| *newest == status.membership);
         self.demand(in_force, || {
             let Status { id, membership, .. } = status;
