@@ -20,6 +20,7 @@ use crate::ids::{LogIndex, NodeId, Term};
 ///     .heartbeat_interval(Duration::from_millis(50));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     pub(crate) id: NodeId,
     pub(crate) seed: u64,

@@ -15,6 +15,7 @@ use crate::membership::Membership;
 /// up to it (the log matching property; paper, section 5.3). The default is the place before the
 /// first entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LogPosition {
     /// Where the entry is.
     pub index: LogIndex,
@@ -33,6 +34,7 @@ impl LogPosition {
 
 /// What an entry carries.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Payload {
     /// The entry that a leader writes at the start of its term, so that entries of earlier terms
     /// can commit and reads can be served (dissertation, sections 3.6.2 and 6.4). It changes
@@ -47,6 +49,7 @@ pub enum Payload {
 
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Entry {
     /// The term of the leader that made the entry.
     pub term: Term,
@@ -185,6 +188,7 @@ impl fmt::Debug for Entries {
 
 /// What a node must not forget besides its log (paper, figure 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct HardState {
     /// The newest term that the node has seen.
     pub term: Term,
@@ -201,6 +205,7 @@ pub struct HardState {
 /// [`Event::Persisted`](crate::Event::Persisted) and the ticket. Writes may be synced together and
 /// only the newest ticket answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Write {
     /// Names this write, and all before it.
     pub ticket: Ticket,
@@ -219,6 +224,7 @@ pub struct Write {
 /// One change of term in a log: the first index that has the term. A log is described by a list
 /// of these, ascending in both fields, one for each term that has entries in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TermStart {
     /// The first entry of the term.
     pub first: LogIndex,

@@ -14,6 +14,7 @@ use crate::time::Instant;
 
 /// One step's input: something happened, at this time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Input {
     /// The host's clock. Time that runs backward is taken as standing still. Read the clock after
     /// the event was taken from where it waited: a read that is stamped with a time before it was
@@ -27,6 +28,7 @@ pub struct Input {
 /// What can happen to a node. A late or repeated message, completion or wake-up is harmless; a
 /// `Propose` is a new proposal each time. Never say `Persisted` or `Applied` before it is true.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Event {
     /// Nothing but the passing of time: the [`deadline`](crate::Raft::deadline) came.
     Wake,
@@ -118,6 +120,7 @@ impl Event {
 
 /// One command that a client wants in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Proposal {
     /// The host's name for the request.
     pub request: RequestId,

@@ -5,6 +5,7 @@ use core::fmt;
 /// The identity of a server in its cluster. Any number will do; a number is never used again for
 /// another server, or for the same server after it has lost its disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct NodeId(u64);
 
 impl NodeId {
@@ -118,6 +119,7 @@ impl LogIndex {
 /// [`Done`](crate::Output::Done) of that request and never looks inside; the host picks numbers
 /// that are not in use.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct RequestId(u64);
 
 impl RequestId {
@@ -138,6 +140,7 @@ impl RequestId {
 /// tickets, in ascending order; the host gives the newest durable one back in
 /// [`Event::Persisted`](crate::Event::Persisted).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ticket(u64);
 
 impl Ticket {

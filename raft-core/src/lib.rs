@@ -136,6 +136,12 @@
 //! # Ok::<(), raft_core::ConfigError>(())
 //! ```
 //!
+//! # Features
+//!
+//! `serde` makes [`Config`], [`Restored`], [`Event`], [`Output`] and what they consist of
+//! serializable, so that a host can record what goes into a node and give it to another core later;
+//! `raft_node::recording` does. It needs atomic compare-and-swap.
+//!
 //! # Where things are
 //!
 //! [`Raft`] is the node, [`Config`] its settings, [`Event`] and [`Output`] what goes in and out,
@@ -175,6 +181,8 @@ mod requests;
 mod restored;
 mod role;
 mod sending;
+#[cfg(feature = "serde")]
+mod serialize;
 mod shared;
 mod snapshot;
 mod status;

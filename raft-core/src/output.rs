@@ -16,6 +16,7 @@ use crate::snapshot::Snapshot;
 ///
 /// The enum is exhaustive on purpose: a host that forgets a variant does not compile.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Output {
     /// Make this durable, then answer with [`Event::Persisted`](crate::Event::Persisted). At most
     /// one for each step.
@@ -74,6 +75,7 @@ pub enum Output {
 
 /// A piece of a snapshot that arrives, see [`Output::WriteSnapshot`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SnapshotPiece {
     /// The snapshot.
     pub snapshot: Snapshot,
@@ -87,6 +89,7 @@ pub struct SnapshotPiece {
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Outcome {
     /// The proposed command is committed at this place: it is in the log for ever, and every
     /// node's state machine gets it exactly there. On this node the [`Output::Apply`] that
@@ -129,6 +132,7 @@ pub enum Outcome {
 
 /// Why a request was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Refusal {
     /// No leader is known, or the leader was lost before a read was confirmed. Try again after the
     /// next election, which is a few election timeouts away as long as a majority is up.
@@ -176,6 +180,7 @@ pub enum Refusal {
 
 /// What an observer may want to know.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Notice {
     /// The node has another role or term, or follows another leader.
     Leadership {
@@ -196,6 +201,7 @@ pub enum Notice {
 
 /// The role of a node (paper, section 5.1; for the pre-candidate the dissertation, section 9.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum RoleKind {
     /// Follows a leader, or waits for one.
     Follower,

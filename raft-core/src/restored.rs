@@ -11,6 +11,7 @@ use crate::snapshot::Snapshot;
 /// What a log store holds. The entries themselves stay on the disk; the core asks for them with
 /// [`Output::Load`](crate::Output::Load) when it needs them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct StoredLog {
     /// The newest hard state that was written; the default if none ever was.
     pub hard_state: HardState,
@@ -28,6 +29,7 @@ pub struct StoredLog {
 
 /// All that a restarted node knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Restored {
     /// What the log store holds.
     pub log: StoredLog,

@@ -9,6 +9,7 @@ use crate::membership::Membership;
 /// place of those entries (paper, section 7; dissertation, chapter 5). Its bytes are the host's;
 /// the core passes them on without looking at them, except for their checksum.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Snapshot {
     /// The last entry that the snapshot covers.
     pub position: LogPosition,

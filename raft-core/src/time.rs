@@ -6,6 +6,7 @@ use core::time::Duration;
 /// start, say). Instants of different hosts, or of one host before and after a restart, are not
 /// compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Instant(u64);
 
 impl Instant {

@@ -150,6 +150,10 @@ pub enum NodeError {
     /// The system gave no thread.
     #[error("can't start a thread: {0}")]
     Thread(io::Error),
+    /// The recorder that the settings name could not begin. Mend what it says, or start the node
+    /// without it.
+    #[error("can't begin a recording: {0}")]
+    Recorder(io::Error),
     /// The system has no randomness to give.
     #[error("no randomness from the system: {0}")]
     Randomness(getrandom::Error),

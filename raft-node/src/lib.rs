@@ -16,6 +16,7 @@
 //! | [`Handle`], [`blocking::Handle`] | what clients hold in tasks and in threads, on every adapter |
 //! | [`session`] | commands that may be tried again: applied once |
 //! | [`Driver`], [`Ending`] | a node with its clock and its news, for the loop of an adapter |
+//! | [`Recorder`] | is told what goes into a node's core, so that it can be shown again |
 //! | [`Peers`] | who the peers are, and where |
 //! | [`Reception`], [`Caller`] | what becomes of connections from peers |
 //! | [`Dialler`], [`Outbound`] | what waits for each peer's socket, and when to dial again |
@@ -172,6 +173,10 @@ mod peers;
 #[cfg(feature = "std")]
 mod reception;
 #[cfg(feature = "std")]
+mod recorder;
+#[cfg(feature = "recording")]
+pub mod recording;
+#[cfg(feature = "std")]
 mod request;
 mod request_error;
 pub mod session;
@@ -221,6 +226,8 @@ pub use peers::Peers;
 pub use raft_core as core;
 #[cfg(feature = "std")]
 pub use reception::{Caller, Reception};
+#[cfg(feature = "std")]
+pub use recorder::{Beginning, Recorder, Step};
 #[cfg(feature = "std")]
 pub use request::Client;
 pub use request_error::{NoSnapshot, RequestError};

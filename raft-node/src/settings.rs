@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use raft_core::{Config, Membership, NodeId, Notice, RoleKind, Term};
 
 use crate::link::MAX_ADDRESS;
-use crate::{ClusterId, NodeError};
+use crate::recorder::Record;
+use crate::{Beginning, ClusterId, NodeError, Recorder};
 
 /// When a node takes a snapshot of its state machine, so that its log does not grow for ever. A
 /// snapshot follows when so many entries or so many bytes of them have been applied since the last
@@ -75,6 +77,7 @@ pub struct Settings {
     election_timeout: Duration,
     learners: BTreeMap<NodeId, String>,
     configure: Vec<Change>,
+    record: Option<Record>,
 }
 
 /// Where to dial a node that is said to be reached at an address.
@@ -97,6 +100,7 @@ impl Settings {
             route: None,
             election_timeout: Duration::from_secs(1),
             configure: Vec::new(),
+            record: None,
         }
     }
 
@@ -175,6 +179,17 @@ impl Settings {
         self
     }
 
+    /// Records what goes into the node's core and what comes out of it: `begin` is called at each
+    /// start of a node with these settings. See `raft_node::recording` for one that writes to files.
+    #[must_use]
+    pub fn record(
+        mut self,
+        begin: impl Fn(&Beginning) -> io::Result<Box<dyn Recorder>> + Send + Sync + 'static,
+    ) -> Self {
+        self.record = Some(Arc::new(begin));
+        self
+    }
+
     /// The node's id.
     #[must_use]
     pub const fn id(&self) -> NodeId {
@@ -208,6 +223,10 @@ impl Settings {
 
     pub(crate) fn dial_route(&self) -> Option<Route> {
         self.route.clone()
+    }
+
+    pub(crate) const fn recorder(&self) -> Option<&Record> {
+        self.record.as_ref()
     }
 
     pub(crate) const fn timeout(&self) -> Duration {

@@ -22,8 +22,9 @@ use crate::disk::{self, DiskJob};
 use crate::identity::Identity;
 use crate::librarian::{self, SnapshotJob};
 use crate::mailbox::{Completion, Limits, Mailbox, Notifier, Stop};
+use crate::recorder::{self, Told};
 use crate::request::{Client, Reply};
-use crate::{NodeError, Peers, Settings, StateMachine, Storage};
+use crate::{Beginning, NodeError, Peers, Settings, StateMachine, Storage};
 
 /// Requests of one turn are proposed together; more would hold up peers and timers.
 const REQUESTS_PER_TURN: usize = 1024;
@@ -59,6 +60,7 @@ pub struct Node {
     /// What has happened and the core does not know yet.
     events: Vec<Event>,
     outputs: Vec<Output>,
+    told: Told,
     next_request: u64,
     waiting: BTreeMap<RequestId, Waiting>,
     /// Committed proposals of clients of this node whose entries are not with the state machine.
@@ -145,7 +147,10 @@ impl Node {
         let founded = !identity.founders.is_empty();
         let founding = founded.then(|| Snapshot::initial(identity.founders.clone()));
         let snapshot = newest.or(founding);
-        let raft = Raft::new(config, Restored { log: stored, snapshot, applied }, now)?;
+        let restored = Restored { log: stored, snapshot, applied };
+        let beginning = Beginning { config, restored, at: now };
+        let record = settings.recorder().map(|record| (record, beginning.clone()));
+        let raft = Raft::new(beginning.config, beginning.restored, now)?;
         // Only now is it certain that the settings make sense.
         if news {
             log.set_metadata(&identity.encode())?;
@@ -166,6 +171,13 @@ impl Node {
             applier::spawn(name("apply"), machine, store.clone(), mailbox.clone())?;
         let (librarian, snapshot_thread) =
             librarian::spawn(name("snapshots"), store.clone(), mailbox.clone())?;
+        let mut threads = vec![disk_thread, apply_thread, snapshot_thread];
+        let mut told = Told::default();
+        if let Some((record, beginning)) = record {
+            let thread;
+            (told, thread) = recorder::spawn(name("record"), record, &beginning)?;
+            threads.push(thread);
+        }
         let node = Self {
             raft,
             mailbox,
@@ -174,7 +186,8 @@ impl Node {
             disk,
             applier,
             librarian,
-            threads: Threads(vec![disk_thread, apply_thread, snapshot_thread]),
+            threads: Threads(threads),
+            told,
             events: Vec::new(),
             outputs: Vec::new(),
             next_request: 0,
@@ -266,7 +279,9 @@ impl Node {
 
     /// Gives the core everything that has happened, in one step for all of it.
     fn step(&mut self, now: Instant) {
+        let events = self.told.events(&self.events);
         self.raft.step_all(now, self.events.drain(..), &mut self.outputs);
+        self.told.step(now, events, &self.outputs);
     }
 
     fn wait(&mut self, waiting: Waiting) -> RequestId {

@@ -1,9 +1,11 @@
 //! What adapters are made of: the driver, the handles, both ends of a connection.
 #![allow(missing_docs, reason = "tests are described by their names")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![expect(clippy::panic, reason = "tests panic to fail")]
 
 mod handles;
 mod links;
+mod recordings;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -25,14 +27,19 @@ fn bell() -> (Notifier, Receiver<()>) {
     (notify, rung)
 }
 
+/// The settings of a node of a cluster of so many.
+fn founded(id: u64, voters: u64) -> Settings {
+    let settings = Settings::new(NodeId::new(id)).election_timeout(Duration::from_millis(50));
+    (1..=voters).fold(settings, |settings, voter| {
+        settings.peer(NodeId::new(voter), format!("node-{voter}"))
+    })
+}
+
 /// A node of a cluster of so many, without a network.
 fn driver(id: u64, voters: u64) -> (Driver, Receiver<()>) {
-    let settings = Settings::new(NodeId::new(id)).election_timeout(Duration::from_millis(50));
-    let settings = (1..=voters).fold(settings, |settings, voter| {
-        settings.peer(NodeId::new(voter), format!("node-{voter}"))
-    });
     let (notify, rung) = bell();
-    let driver = Driver::start(&settings, Storage::in_memory(), Echo, notify, drop).unwrap();
+    let driver =
+        Driver::start(&founded(id, voters), Storage::in_memory(), Echo, notify, drop).unwrap();
     (driver, rung)
 }
 
