@@ -10,6 +10,7 @@ use raft_node::core::Message;
 use raft_node::{Client, NodeError, Settings, StateMachine, Storage};
 
 pub use cluster::RealCluster;
+pub use proxy::{Flow, Proxy, Way};
 
 /// How to start and stop a node on the runtime under test: all that an adapter has to bring.
 pub trait Bootstrap {

@@ -61,6 +61,10 @@ pub(crate) struct ServeArgs {
     /// The address by which this node will be added, if it listens at another one
     #[arg(long, value_name = "HOST:PORT", value_parser = address, requires = "join")]
     pub(crate) advertise: Option<String>,
+    /// Dial a node there, and not at the address by which the cluster knows it: through a tunnel of
+    /// this node's own; once for each such node
+    #[arg(long = "dial", value_name = "ID=HOST:PORT", value_parser = peer)]
+    pub(crate) dials: Vec<(NodeId, String)>,
     /// Where Redis clients connect
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) client: String,

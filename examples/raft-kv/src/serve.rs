@@ -1,6 +1,6 @@
 //! `raft-kv serve`: one node of a cluster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,8 @@ pub(crate) enum ServeError {
     NotAPeer(NodeId),
     #[error("node {0} is given twice among the peers")]
     Twice(NodeId),
+    #[error("it is said twice where to dial node {0}")]
+    DialledTwice(NodeId),
     #[error("others can't dial {0}: say with --advertise where this node is reached")]
     Unspecified(String),
     #[error("can't listen for clients on {address}")]
@@ -140,10 +142,25 @@ fn settings(args: &ServeArgs) -> Result<Settings, ServeError> {
         }
         settings = settings.listen(listen);
     }
+    let settings = match routes(&args.dials)? {
+        routes if routes.is_empty() => settings,
+        routes => settings.route(move |id, known| routes.get(&id).cloned().unwrap_or(known.into())),
+    };
     Ok(match &args.advertise {
         Some(address) => settings.advertise(address),
         None => settings,
     })
+}
+
+/// Where to dial instead of the addresses that the cluster knows.
+fn routes(dials: &[(NodeId, String)]) -> Result<BTreeMap<NodeId, String>, ServeError> {
+    let mut routes = BTreeMap::new();
+    for (id, address) in dials {
+        if routes.insert(*id, address.clone()).is_some() {
+            return Err(ServeError::DialledTwice(*id));
+        }
+    }
+    Ok(routes)
 }
 
 /// Opens the storage where blocking is allowed: all of the log is read.

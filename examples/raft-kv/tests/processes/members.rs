@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use conformance_tests::process::free_address;
 
-use super::servers::{Client, Servers, eventually, fail, insist, run, succeed};
+use super::servers::{Client, HANG, Servers, eventually, fail, insist, run, succeed};
 
 /// Waits until each of these nodes says the same of the members: the ids with their parts.
 fn all_say(servers: &Servers, nodes: &[u64], expected: &[(u64, &str)]) {
@@ -40,7 +40,7 @@ fn members_come_and_go_through_any_node() {
     let (fourth, peer) = (servers.at(4), servers.get(4).peer.clone());
     let lonely = fail(&["member", "list", "--node", &fourth]);
     assert!(lonely.contains("node 4 belongs to no cluster yet"), "{lonely}");
-    let reply = Client::connect(&fourth).unwrap().ask("GET k").unwrap();
+    let reply = Client::connect(&fourth, HANG).unwrap().ask("GET k").unwrap();
     assert!(reply.contains("not added to a cluster yet"), "{reply}");
 
     let added = succeed(&["member", "add", "4", &peer, "--learner", "--node", &second]);
@@ -58,7 +58,7 @@ fn members_come_and_go_through_any_node() {
     succeed(&["member", "remove", "4", "--node", &fourth]);
     all_say(&servers, &[1, 2, 3], &founders);
     eventually("the removed node says so", || {
-        let reply = Client::connect(&fourth).and_then(|mut client| client.ask("GET k"));
+        let reply = Client::connect(&fourth, HANG).and_then(|mut client| client.ask("GET k"));
         reply.is_some_and(|reply| reply.contains("this node was removed from the cluster"))
     });
     assert!(servers.get(4).terminate().success());
@@ -93,6 +93,30 @@ fn a_node_can_be_moved_to_another_address_with_its_data() {
     // It counts: without one of the others the cluster needs it, and finds it there.
     servers.get(leader).kill();
     insist(&there, "SET again yes");
+}
+
+/// Nobody is at the addresses that the cluster knows, as if each node had tunnels to the others.
+#[test]
+fn a_node_dials_the_others_where_it_is_told_to() {
+    let mut servers = Servers::new(3, 0, &[]);
+    let known: Vec<String> = servers.all.iter().map(|server| server.peer.clone()).collect();
+    let addresses = [1, 2, 3].map(|id| (id, free_address()));
+    for server in &mut servers.all {
+        for (id, address) in &addresses {
+            if *id == server.id {
+                server.listen_at(address);
+            } else {
+                server.dial(*id, address);
+            }
+        }
+        server.start();
+    }
+    servers.leader();
+    for (id, _) in &addresses {
+        insist(&servers.at(*id), "SET k v");
+    }
+    let list = succeed(&["member", "list", "--node", &servers.at(1)]);
+    assert!(known.iter().all(|address| list.contains(address)), "{known:?}: {list}");
 }
 
 #[test]

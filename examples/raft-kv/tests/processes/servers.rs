@@ -1,8 +1,6 @@
 //! Servers to start, stop and kill, and a client that waits for an answer and no more.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
@@ -10,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use conformance_tests::process::free_address;
 use tempfile::TempDir;
+
+pub(crate) use super::client::Client;
 
 /// Longer than anything here may take. Only a failing test waits for it.
 pub(crate) const HANG: Duration = Duration::from_secs(40);
@@ -162,6 +162,11 @@ impl Server {
         self.words.push(format!("--listen={address}"));
     }
 
+    /// From the next start on it dials another node there.
+    pub(crate) fn dial(&mut self, id: u64, address: &str) {
+        self.words.push(format!("--dial={id}={address}"));
+    }
+
     /// Starts the server and waits until it answers.
     pub(crate) fn started(&mut self) {
         self.start();
@@ -204,7 +209,7 @@ impl Server {
 
     /// A field of `INFO`; nothing while the server does not answer.
     pub(crate) fn info(&self, name: &str) -> Option<String> {
-        let text = Client::connect(&self.client)?.ask("INFO")?;
+        let text = Client::connect(&self.client, HANG)?.ask("INFO")?;
         text.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.to_owned()))
     }
 
@@ -222,40 +227,11 @@ impl Drop for Server {
     }
 }
 
-/// A connection that sends requests of plain words.
-pub(crate) struct Client(BufReader<TcpStream>);
-
-impl Client {
-    pub(crate) fn connect(address: &str) -> Option<Self> {
-        let stream = TcpStream::connect(address).ok()?;
-        stream.set_read_timeout(Some(HANG)).ok()?;
-        stream.set_nodelay(true).ok()?;
-        Some(Self(BufReader::new(stream)))
-    }
-
-    /// The reply as text; nothing when the connection has ended.
-    pub(crate) fn ask(&mut self, request: &str) -> Option<String> {
-        self.0.get_mut().write_all(format!("{request}\r\n").as_bytes()).ok()?;
-        let line = self.line()?;
-        let Some(length) = line.strip_prefix('$') else { return Some(line) };
-        let Ok(length) = length.parse::<usize>() else { return Some(line) };
-        let mut bytes = vec![0; length + 2];
-        self.0.read_exact(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
-    }
-
-    fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        let count = self.0.read_line(&mut line).ok()?;
-        (count > 0).then(|| line.trim_end().to_owned())
-    }
-}
-
 /// Asks one server until it does not answer with an error.
 pub(crate) fn insist(address: &str, request: &str) -> String {
     let mut reply = None;
     eventually(request, || {
-        reply = Client::connect(address).and_then(|mut client| client.ask(request));
+        reply = Client::connect(address, HANG).and_then(|mut client| client.ask(request));
         reply.as_ref().is_some_and(|reply| !reply.starts_with('-'))
     });
     reply.unwrap()

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::thread;
 
-use super::servers::{Client, Servers, eventually, fail, insist, succeed};
+use super::servers::{Client, HANG, Servers, eventually, fail, insist, succeed};
 
 /// Sets so many keys over several connections, one entry of the log for each.
 fn fill(address: &str, keys: u64) {
@@ -13,7 +13,7 @@ fn fill(address: &str, keys: u64) {
     thread::scope(|scope| {
         for connection in 0..CONNECTIONS {
             scope.spawn(move || {
-                let mut client = Client::connect(address).unwrap();
+                let mut client = Client::connect(address, HANG).unwrap();
                 for key in (connection..keys).step_by(CONNECTIONS as usize) {
                     let reply = client.ask(&format!("SET key:{key} {key}"));
                     assert_eq!(reply.as_deref(), Some("+OK"));
@@ -115,7 +115,7 @@ fn a_node_killed_while_it_writes_snapshots_loses_nothing() {
         insist(&node, "SET round begun");
         let address = node.clone();
         let writer = thread::spawn(move || {
-            let mut client = Client::connect(&address).unwrap();
+            let mut client = Client::connect(&address, HANG).unwrap();
             let mut next = acknowledged;
             while client.ask(&format!("SET key:{next} {next}")).as_deref() == Some("+OK") {
                 next += 1;
@@ -131,7 +131,7 @@ fn a_node_killed_while_it_writes_snapshots_loses_nothing() {
     }
     servers.get(1).started();
     insist(&node, "SET round over");
-    let mut client = Client::connect(&node).unwrap();
+    let mut client = Client::connect(&node, HANG).unwrap();
     for key in 0..acknowledged {
         assert_eq!(client.ask(&format!("GET key:{key}")), Some(key.to_string()), "key {key}");
     }
@@ -195,16 +195,22 @@ fn a_server_that_was_started_wrongly_says_what_is_wrong() {
     let three = format!("--peer=3={peer}");
     let listen = format!("--listen={peer}");
     for (id, dir, words, reason) in [
-        ("3", fresh, [&*one, &*two], "node 3 is not among the peers"),
-        ("1", fresh, [&*one, &*one], "node 1 is given twice among the peers"),
-        ("4", fresh, ["--join", "--listen=0.0.0.0:7104"], "others can't dial 0.0.0.0:7104"),
-        ("3", data, [&*two, &*three], "belongs to another node (1)"),
-        ("1", data, [&*one, &*three], "was founded with other members"),
-        ("4", data, ["--join", &*listen], "belongs to another node (1)"),
+        ("3", fresh, [&*one, &*two].as_slice(), "node 3 is not among the peers"),
+        ("1", fresh, &[&*one, &*one], "node 1 is given twice among the peers"),
+        (
+            "1",
+            fresh,
+            &[&*one, "--dial=2=a:1", "--dial=2=a:2"],
+            "it is said twice where to dial node 2",
+        ),
+        ("4", fresh, &["--join", "--listen=0.0.0.0:7104"], "others can't dial 0.0.0.0:7104"),
+        ("3", data, &[&*two, &*three], "belongs to another node (1)"),
+        ("1", data, &[&*one, &*three], "was founded with other members"),
+        ("4", data, &["--join", &*listen], "belongs to another node (1)"),
     ] {
         let client = servers.at(1);
         let start = ["serve", "--id", id, "--client", &client, "--data-dir", dir];
-        let text = fail(&[&start[..], &words].concat());
+        let text = fail(&[&start[..], words].concat());
         assert!(text.contains(reason), "{words:?}: {text}");
         assert!(!fs::exists(fresh).unwrap(), "nothing was made: {words:?}");
     }
