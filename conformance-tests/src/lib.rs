@@ -54,6 +54,8 @@ pub mod process;
 #[cfg(feature = "std")]
 pub mod real;
 mod registers;
+#[cfg(feature = "std")]
+pub mod replay;
 pub mod scenarios;
 pub mod sim;
 #[cfg(feature = "std")]

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::panic;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand};
 use conformance_tests::explore::{self, Picture, Reduction, Report, Shrunk};
 use conformance_tests::sim::{Form, SimCluster};
-use conformance_tests::{for_each_scenario, scenarios};
+use conformance_tests::{for_each_scenario, replay, scenarios};
+use raft_node::recording::Recording;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -27,6 +29,11 @@ struct Arguments {
 enum Command {
     /// Runs random worlds, each drawn from its seed, and checks everything in them.
     Explore(Explore),
+    /// Gives a core what went into that of a real node, and shows each step.
+    Replay {
+        /// A recording, see `raft_node::recording`.
+        file: PathBuf,
+    },
     /// Runs one scenario on the simulator.
     Scenario {
         /// Its name, such as `figure_8_2c`.
@@ -74,15 +81,27 @@ const LONG: u64 = 10_000;
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Explore(arguments) => match arguments.seed {
-            Some(seed) => replay(seed, &arguments),
+            Some(seed) => run_again(seed, &arguments),
             None => search(&arguments),
         },
+        Command::Replay { file } => show_recording(&file),
         Command::Scenario { name, seed } => scenario(&name, seed),
     };
     done.unwrap_or(ExitCode::FAILURE)
 }
 
-fn replay(seed: u64, arguments: &Explore) -> io::Result<ExitCode> {
+fn show_recording(file: &Path) -> io::Result<ExitCode> {
+    let result = Recording::open(file)
+        .map_err(io::Error::other)
+        .and_then(|recording| replay::replay(&recording, &mut io::stdout().lock()));
+    if let Err(error) = result {
+        writeln!(io::stderr(), "{}: {error}", file.display())?;
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_again(seed: u64, arguments: &Explore) -> io::Result<ExitCode> {
     let report = explore::explore(seed, &arguments.reduction, true);
     let failed = report.failure.is_some();
     if failed && arguments.shrink {
@@ -143,6 +162,9 @@ fn search(arguments: &Explore) -> io::Result<ExitCode> {
                         // is the same with any number of threads.
                         end.fetch_min(seed.saturating_add(1), Ordering::Relaxed);
                     }
+                    // A long search may be ended before its end.
+                    let failure = report.failure.as_deref().unwrap_or_default();
+                    let _ = writeln!(io::stderr(), "seed {seed}: {failure}");
                     if let Ok(mut failures) = failures.lock() {
                         failures.push(report);
                     }

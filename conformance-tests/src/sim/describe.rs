@@ -41,7 +41,18 @@ pub(crate) fn entries(entries: &Entries) -> String {
 /// What a node receives.
 pub(crate) fn message(message: &Message) -> String {
     let Message { from, term, body, .. } = message;
-    let what = match body {
+    format!("receives from {from:?} in {term:?}: {}", said(body))
+}
+
+/// What a node sends.
+#[cfg(feature = "std")]
+pub(crate) fn sent(message: &Message) -> String {
+    let Message { to, term, body, .. } = message;
+    format!("sends to {to:?} in {term:?}: {}", said(body))
+}
+
+fn said(body: &Body) -> String {
+    match body {
         Body::PreVote { last } => {
             format!("may I campaign? My log ends with {:?} of {:?}", last.index, last.term)
         }
@@ -80,8 +91,7 @@ pub(crate) fn message(message: &Message) -> String {
         Body::ReadIndex { .. } => "where may I read?".into(),
         Body::ReadIndexReply { index, .. } => format!("read at {index:?} or later"),
         other => format!("{other:?}"),
-    };
-    format!("receives from {from:?} in {term:?}: {what}")
+    }
 }
 
 /// What a node says about itself.

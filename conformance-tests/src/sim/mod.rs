@@ -3,7 +3,7 @@
 mod calls;
 mod checker;
 mod cluster;
-mod describe;
+pub(crate) mod describe;
 mod disk;
 mod lies;
 pub(crate) mod network;

@@ -65,6 +65,10 @@ pub(crate) struct ServeArgs {
     /// this node's own; once for each such node
     #[arg(long = "dial", value_name = "ID=HOST:PORT", value_parser = peer)]
     pub(crate) dials: Vec<(NodeId, String)>,
+    /// Records what goes into the core of the node, in a new file in this directory at each start, so
+    /// that it can be replayed. It holds all commands, and ends at a gibibyte.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) record: Option<PathBuf>,
     /// Where Redis clients connect
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) client: String,

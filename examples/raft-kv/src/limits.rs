@@ -11,6 +11,9 @@ pub const MAX_REQUEST: usize = 4 * 1024 * 1024;
 /// The most bytes of one entry of the log: whatever comes in one request fits, in its envelope.
 pub const MAX_COMMAND: usize = MAX_REQUEST + raft_node::session::MAX_OVERHEAD;
 
+/// A recording of what goes into a node ends before it has more bytes.
+pub const MAX_RECORDING: u64 = 1 << 30;
+
 /// The most arguments of one request, its name included.
 pub const MAX_ARGUMENTS: usize = 128 * 1024;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::{process, thread};
 
 use raft_node::core::NodeId;
+use raft_node::recording;
 use raft_node::session::KeepsItsState;
 use raft_node::{NodeError, Settings, SnapshotPolicy, Storage, StoreError};
 use thiserror::Error;
@@ -18,7 +19,7 @@ use tracing::info;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{LogLevel, ServeArgs};
-use crate::limits::MAX_COMMAND;
+use crate::limits::{MAX_COMMAND, MAX_RECORDING};
 use crate::node::Node;
 use crate::server::{Server, ServerOptions};
 use crate::signals::{INTERRUPTED, Signals};
@@ -145,6 +146,10 @@ fn settings(args: &ServeArgs) -> Result<Settings, ServeError> {
     let settings = match routes(&args.dials)? {
         routes if routes.is_empty() => settings,
         routes => settings.route(move |id, known| routes.get(&id).cloned().unwrap_or(known.into())),
+    };
+    let settings = match &args.record {
+        Some(directory) => settings.record(recording::to_directory(directory, MAX_RECORDING)),
+        None => settings,
     };
     Ok(match &args.advertise {
         Some(address) => settings.advertise(address),

@@ -198,7 +198,7 @@ impl Nemesis {
     fn links(&self, cut: &Cut, side: &BTreeSet<u64>) -> BTreeMap<Link, Flow> {
         let mut links = BTreeMap::new();
         for other in self.cluster.ids().difference(side) {
-            if cut.from.is_some_and(|from| from != *other) {
+            if cut.from.is_some_and(|from| from != *other && !side.contains(&from)) {
                 continue;
             }
             for one in side {
