@@ -7,10 +7,12 @@ use std::fs;
 use std::io::{self, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Command;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,6 +21,66 @@ use raft_node::{FrozenState, Settings, StateMachine};
 
 /// How long a test waits for something before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until something is the case.
+///
+/// # Panics
+/// It is not, for as long as [`PATIENCE`].
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let give_up = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < give_up, "not in time: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs a future to its end, on this thread.
+///
+/// # Panics
+/// It waits for longer than [`PATIENCE`].
+pub fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    poll_for(what, usize::MAX, future).expect("it is polled until it is ready")
+}
+
+/// Polls a future each time that it asks for it, but only so many times, and then drops it wherever
+/// it waits; `None` if it was not ready by then.
+///
+/// # Panics
+/// It waits for longer than [`PATIENCE`] between two polls.
+pub fn in_polls<T>(polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    poll_for("a future that asks to be polled", polls, future)
+}
+
+fn poll_for<T>(what: &str, polls: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let bell = Arc::new(Bell { thread: thread::current(), rung: AtomicBool::new(false) });
+    let waker = Waker::from(bell.clone());
+    let give_up = Instant::now() + PATIENCE;
+    for poll in 1..=polls {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(value);
+        }
+        while poll < polls && !bell.rung.swap(false, Ordering::Acquire) {
+            let left = give_up.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "not in time: {what}");
+            thread::park_timeout(left);
+        }
+    }
+    None
+}
+
+/// Wakes a thread that polls a future.
+struct Bell {
+    thread: Thread,
+    rung: AtomicBool,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
 
 /// How many ports nodes may listen at.
 const PORTS: u32 = 20_000;
@@ -118,21 +180,44 @@ pub fn threads(name: &str) -> Vec<PathBuf> {
     threads.map(|thread| thread.path()).filter(is_one).collect()
 }
 
+/// All threads of this process but the calling one, and but the pool of the crate `blocking`, which is
+/// nobody's: a thread of it looks twice a second whether it is still needed.
+///
+/// # Panics
+/// The system does not say.
+#[must_use]
+pub fn other_threads() -> Vec<PathBuf> {
+    let own = fs::read_link("/proc/thread-self").expect("a link to this thread");
+    let pool = threads("blocking-");
+    let is_other =
+        |thread: &PathBuf| thread.file_name() != own.file_name() && !pool.contains(thread);
+    threads("").into_iter().filter(is_other).collect()
+}
+
 /// How often a thread went to sleep so far; `None` if it has ended.
-fn naps(thread: &Path) -> Option<u64> {
+#[must_use]
+pub fn naps(thread: &Path) -> Option<u64> {
     let status = fs::read_to_string(thread.join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     line?.trim().parse().ok()
 }
 
-/// Waits until none of these threads wakes up for a second. What follows from the last request may
-/// take a moment.
+/// How long a thread was at work so far; `None` if it has ended.
+#[must_use]
+pub fn work(thread: &Path) -> Option<Duration> {
+    let times = fs::read_to_string(thread.join("schedstat")).ok()?;
+    times.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+}
+
+/// Waits until no other thread wakes up for a second, see [`other_threads`]. What follows from the last
+/// request may take a moment.
 ///
 /// # Panics
 /// Somebody wakes up again and again.
-pub fn until_all_sleep(threads: impl Fn() -> Vec<PathBuf>) {
-    let naps =
-        || -> Vec<_> { threads().into_iter().map(|thread| (naps(&thread), thread)).collect() };
+pub fn until_all_sleep() {
+    let naps = || -> Vec<_> {
+        other_threads().into_iter().map(|thread| (naps(&thread), thread)).collect()
+    };
     let give_up = Instant::now() + PATIENCE;
     loop {
         let before = naps();

@@ -11,7 +11,7 @@ mod tokio;
 use conformance_tests::real::{Bootstrap, NodeSpec};
 use conformance_tests::{real_tests, suite};
 use raft_async_std::Executor;
-use raft_node::{Client, NodeError};
+use raft_node::{Handle, NodeError};
 
 use self::async_io::On;
 use self::threads::Threads;
@@ -35,9 +35,9 @@ enum Node {
 impl Mixed {
     fn new() -> Self {
         Self {
-            tokio: Tokio::new(),
-            async_std: On(Executor::async_std()),
-            smol: On(Executor::smol()),
+            tokio: Tokio::new(2),
+            async_std: On::from(Executor::async_std()),
+            smol: On::from(Executor::smol()),
             threads: Threads,
         }
     }
@@ -55,11 +55,11 @@ impl Bootstrap for Mixed {
         }
     }
 
-    fn client(node: &Node) -> &Client {
+    fn handle(node: &Node) -> Handle {
         match node {
-            Node::Tokio(node) => Tokio::client(node),
-            Node::AsyncStd(node) | Node::Smol(node) => On::client(node),
-            Node::Threads(node) => Threads::client(node),
+            Node::Tokio(node) => Tokio::handle(node),
+            Node::AsyncStd(node) | Node::Smol(node) => On::handle(node),
+            Node::Threads(node) => Threads::handle(node),
         }
     }
 

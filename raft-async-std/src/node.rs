@@ -1,6 +1,5 @@
 //! The loop of a node.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use async_io::Timer;
@@ -73,11 +72,9 @@ impl Node {
     ) -> Result<Self, NodeError> {
         let wake = Signal::new();
         let (id, notify) = (settings.id(), wake.notifier());
-        // All of the newest snapshot is read. A panic of the storage's is not passed on to the
-        // caller's task.
+        // All of the newest snapshot is read.
         let start = move || Driver::start(&settings, storage, machine, notify, send);
-        let started = unblock(|| catch_unwind(AssertUnwindSafe(start))).await;
-        let driver = started.unwrap_or(Err(NodeError::ThreadGone))?;
+        let driver = unblock(start).await?;
         let handle = driver.handle();
         let (tasks, ended) = Tasks::new(executor.clone());
         let links = network(&driver, &tasks);

@@ -6,5 +6,5 @@ use bootstrap::On;
 use conformance_tests::suite;
 use raft_async_std::Executor;
 
-suite!(in_process, On(Executor::async_std()));
-suite!(over_tcp, On(Executor::async_std()));
+suite!(in_process, On::from(Executor::async_std()));
+suite!(over_tcp, On::from(Executor::async_std()));

@@ -6,5 +6,5 @@ use bootstrap::On;
 use conformance_tests::suite;
 use raft_async_std::Executor;
 
-suite!(in_process, On(Executor::smol()));
-suite!(over_tcp, On(Executor::smol()));
+suite!(in_process, On::from(Executor::smol()));
+suite!(over_tcp, On::from(Executor::smol()));

@@ -1,6 +1,5 @@
 //! The thread that owns the state machine.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -8,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use raft_core::{Entries, Event, LogIndex, Payload, Snapshot};
 
-use crate::error::text_of;
+use crate::error::guard;
 use crate::mailbox::{Completion, Mailbox};
 use crate::request::Reply;
 use crate::{NodeError, SnapshotStore, StateMachine};
@@ -41,10 +40,8 @@ pub(crate) fn spawn(
     let work = move || {
         // The state machine is not looked at again after a panic, so whatever state the panic
         // left it in does no harm. Replies that it did not get to are dropped: "unknown".
-        let result = catch_unwind(AssertUnwindSafe(|| run(machine, &*snapshots, &jobs, &mailbox)));
-        let result = result.unwrap_or_else(|payload| {
-            Err(NodeError::StateMachinePanicked(text_of(payload.as_ref())))
-        });
+        let work = || run(machine, &*snapshots, &jobs, &mailbox);
+        let result = guard(work, NodeError::StateMachinePanicked);
         if let Err(error) = result {
             mailbox.fail(error);
         }

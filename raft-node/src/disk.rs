@@ -1,13 +1,12 @@
 //! The thread that owns the log store.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use raft_core::{Event, LogIndex, Write};
 
-use crate::error::text_of;
+use crate::error::guard;
 use crate::mailbox::Mailbox;
 use crate::{LogStore, NodeError, StoreError};
 
@@ -27,11 +26,10 @@ pub(crate) fn spawn(
     let work = move || {
         // The store is not looked at again after a panic. A thread that ended without a word would
         // leave everybody waiting.
-        let result = catch_unwind(AssertUnwindSafe(|| run(store, &jobs, &mailbox)));
-        let result = result.unwrap_or_else(|panic| {
-            let text = text_of(panic.as_ref());
-            Err(StoreError::Other(format!("the log store panicked: {text}")))
-        });
+        let result = guard(
+            || run(store, &jobs, &mailbox),
+            |text| StoreError::Other(format!("the log store panicked: {text}")),
+        );
         if let Err(error) = result {
             mailbox.fail(NodeError::Store(error));
         }

@@ -2,7 +2,12 @@
 
 use alloc::string::String;
 #[cfg(feature = "std")]
-use std::{any::Any, io, path::PathBuf};
+use std::{
+    any::Any,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+};
 
 #[cfg(feature = "std")]
 use raft_core::{ConfigError, NodeId};
@@ -186,7 +191,18 @@ pub enum NodeError {
 
 /// What a panic said.
 #[cfg(feature = "std")]
-pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
+fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
+
+/// Runs code of the user's, whose panic is an error like any other: it must not end a thread without
+/// a word, nor be passed on to whoever starts a node. What it has touched is not looked at again.
+#[cfg(feature = "std")]
+pub(crate) fn guard<T, E>(
+    code: impl FnOnce() -> Result<T, E>,
+    panicked: impl FnOnce(String) -> E,
+) -> Result<T, E> {
+    let result = catch_unwind(AssertUnwindSafe(code));
+    result.unwrap_or_else(|panic| Err(panicked(text_of(panic.as_ref()))))
 }

@@ -2,7 +2,6 @@
 //! that write the node's own.
 
 use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use raft_core::{Event, LogPosition, Membership, Snapshot, SnapshotPiece};
 
-use crate::error::text_of;
+use crate::error::guard;
 use crate::mailbox::{Completion, Mailbox};
 use crate::state_machine::FrozenState;
 use crate::{NodeError, SnapshotStore, SnapshotWriter, StoreError};
@@ -30,11 +29,10 @@ pub(crate) fn spawn(
 ) -> Result<(Sender<SnapshotJob>, JoinHandle<()>), NodeError> {
     let (sender, jobs) = channel();
     let work = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| run(&*store, &jobs, &mailbox)));
-        let result = result.unwrap_or_else(|panic| {
-            let text = text_of(panic.as_ref());
-            Err(StoreError::Other(format!("the snapshot store panicked: {text}")))
-        });
+        let result = guard(
+            || run(&*store, &jobs, &mailbox),
+            |text| StoreError::Other(format!("the snapshot store panicked: {text}")),
+        );
         if let Err(error) = result {
             mailbox.fail(NodeError::Store(error));
         }
@@ -78,13 +76,13 @@ pub(crate) fn write(
     mailbox: Mailbox,
 ) -> Result<JoinHandle<()>, NodeError> {
     let work = move || {
-        let written = catch_unwind(AssertUnwindSafe(|| {
+        let write = || {
             let writer = store.create().map_err(|it| it.to_string())?;
             let mut sink = Sink { writer, given_up: &given_up, mailbox: &mailbox, failure: None };
             state(&mut sink).map_err(|it| it.to_string())?;
             sink.complete(described)
-        }));
-        let written = written.unwrap_or_else(|panic| Err(text_of(panic.as_ref())));
+        };
+        let written = guard(write, |text| text);
         match written {
             Ok(snapshot) => mailbox.complete(Completion::SnapshotWritten(snapshot)),
             // The log keeps everything that the snapshot would have: nothing is lost.

@@ -1,7 +1,6 @@
 //! The thread that is told what goes into the core and what comes out of it.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -10,7 +9,7 @@ use raft_core::{Config, Event, Instant, Output, Restored};
 use tracing::warn;
 
 use crate::NodeError;
-use crate::error::text_of;
+use crate::error::guard;
 
 /// So many steps may wait for a recorder.
 const STEPS_WAITING: usize = 1024;
@@ -89,11 +88,9 @@ pub(crate) fn spawn(
     let mut recorder = record(beginning).map_err(NodeError::Recorder)?;
     let (sender, steps) = sync_channel(STEPS_WAITING);
     let work = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| run(&mut *recorder, &steps)));
-        match result {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "the recorder failed; it is ended"),
-            Err(panic) => warn!(why = text_of(panic.as_ref()), "the recorder panicked"),
+        let panicked = |text| io::Error::other(format!("it panicked: {text}"));
+        if let Err(error) = guard(|| run(&mut *recorder, &steps), panicked) {
+            warn!(%error, "the recorder failed; it is ended");
         }
     };
     let thread = thread::Builder::new().name(name).spawn(work).map_err(NodeError::Thread)?;

@@ -5,5 +5,5 @@ mod bootstrap;
 use bootstrap::Tokio;
 use conformance_tests::suite;
 
-suite!(in_process, Tokio::new());
-suite!(over_tcp, Tokio::new());
+suite!(in_process, Tokio::new(2));
+suite!(over_tcp, Tokio::new(2));

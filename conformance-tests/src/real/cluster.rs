@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft_node::core::{Membership, NodeId, RoleKind, Term};
 use raft_node::{
-    Client, FileLog, FileSnapshots, MemoryLog, MemorySnapshots, NodeStatus, RequestError, Settings,
-    SnapshotPolicy, Storage,
+    Client, FileLog, FileSnapshots, Handle, MemoryLog, MemorySnapshots, NodeStatus, RequestError,
+    Settings, SnapshotPolicy, Storage,
 };
 use tempfile::TempDir;
 
@@ -54,6 +54,7 @@ pub struct RealCluster<B: Bootstrap> {
 
 struct Running<N> {
     node: N,
+    handle: Handle,
     fence: Fence,
 }
 
@@ -152,7 +153,7 @@ impl<B: Bootstrap> RealCluster<B> {
     fn status(&self, node: usize) -> Option<NodeStatus> {
         let running = self.nodes[node].as_ref()?;
         let (sender, status) = channel();
-        B::client(&running.node).status(move |status| drop(sender.send(status)));
+        running.handle.client().status(move |status| drop(sender.send(status)));
         status.recv_timeout(STATUS_PATIENCE).ok()?.ok()
     }
 
@@ -161,7 +162,7 @@ impl<B: Bootstrap> RealCluster<B> {
         let call = self.next_call();
         let callback = self.callback(call);
         match &self.nodes[node] {
-            Some(running) => ask(B::client(&running.node), callback),
+            Some(running) => ask(running.handle.client(), callback),
             None => callback(Err(RequestError::Stopped)),
         }
         call
@@ -241,12 +242,13 @@ impl<B: Bootstrap> Cluster for RealCluster<B> {
             network,
         };
         let started = self.bootstrap.start(spec).expect("the node starts");
-        self.network.attach(node, Some(B::client(&started).clone()));
-        self.nodes[node] = Some(Running { node: started, fence });
+        let handle = B::handle(&started);
+        self.network.attach(node, Some(handle.client().clone()));
+        self.nodes[node] = Some(Running { node: started, handle, fence });
     }
 
     fn crash(&mut self, node: usize) {
-        if let Some(Running { node, fence }) = self.take_down(node) {
+        if let Some(Running { node, fence, .. }) = self.take_down(node) {
             fence.shut();
             self.bootstrap.kill(node);
         }

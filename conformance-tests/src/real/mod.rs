@@ -3,11 +3,11 @@
 
 mod cluster;
 mod network;
-mod proxy;
+pub(crate) mod proxy;
 mod store;
 
 use raft_node::core::Message;
-use raft_node::{Client, NodeError, Settings, StateMachine, Storage};
+use raft_node::{Handle, NodeError, Settings, StateMachine, Storage};
 
 pub use cluster::RealCluster;
 pub use proxy::{Flow, Proxy, Way};
@@ -23,15 +23,35 @@ pub trait Bootstrap {
     /// What the adapter says.
     fn start(&self, spec: NodeSpec) -> Result<Self::Node, NodeError>;
 
-    /// The node's front door.
-    fn client(node: &Self::Node) -> &Client;
+    /// What clients of the node hold. One for threads gives one for tasks, which can be waited for
+    /// without a runtime.
+    fn handle(node: &Self::Node) -> Handle;
 
-    /// Stops a node as an operator does ([`Client::stop`]) and waits until it has: its port is free
+    /// Stops a node as an operator does ([`Client::stop`](raft_node::Client::stop)) and waits until it has: its port is free
     /// and its threads have ended.
     fn stop(&self, node: Self::Node);
 
-    /// The same at once ([`Client::kill`]): nothing is handed over.
+    /// The same at once ([`Client::kill`](raft_node::Client::kill)): nothing is handed over.
     fn kill(&self, node: Self::Node);
+
+    /// Lets a node go without waiting for it: it stops by itself. An adapter in which dropping a node
+    /// does not stop it asks it to.
+    fn abandon(&self, node: Self::Node) {
+        drop(node);
+    }
+
+    /// Begins to start a node and gives that up: an adapter in which starting is a future polls it
+    /// so many times ([`in_polls`](crate::process::in_polls)) and drops it, and with it the node if
+    /// it was ready, and says whether it was. In any other adapter there is nothing to give up.
+    fn start_in_part(&self, spec: NodeSpec, polls: usize) -> bool {
+        let _ = (spec, polls);
+        true
+    }
+
+    /// How many tasks are alive on the runtime, on one that can tell and runs nothing else.
+    fn tasks(&self) -> usize {
+        0
+    }
 }
 
 /// A node to be started.
@@ -51,7 +71,7 @@ pub enum NodeNetwork {
     /// The adapter's own sockets, at the addresses of the settings.
     Tcp,
     /// The suite: give it every message that the node sends, and pass what arrives to
-    /// [`Client::deliver`].
+    /// [`Client::deliver`](raft_node::Client::deliver).
     InProcess(Box<dyn FnMut(Message) + Send>),
 }
 

@@ -1,10 +1,11 @@
-//! A TCP link that can be cut: the nodes of a test dial each other through these.
+//! A TCP link that can be cut or slowed down: the nodes of a test dial each other through these.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use raft_node::NodeError;
 
@@ -18,6 +19,20 @@ use raft_node::NodeError;
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
+}
+
+/// A slow link rests for as long after each piece.
+const REST: Duration = Duration::from_millis(10);
+
+/// How fast a link takes bytes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As fast as it can.
+    Free,
+    /// A piece now and then.
+    Slow,
+    /// Not at all: connections stay, and nothing is read from them.
+    Stopped,
 }
 
 /// One of the two ways over a link.
@@ -54,9 +69,12 @@ struct State {
     closed: bool,
     /// Onward and back.
     flows: [Flow; 2],
+    pace: Pace,
     /// The ends of each connection: one as long as the target was not dialled, then two.
     connections: BTreeMap<u64, Vec<TcpStream>>,
     accepted: u64,
+    /// So many were let through.
+    passed: u64,
 }
 
 impl Way {
@@ -83,8 +101,10 @@ impl Proxy {
             up: false,
             closed: false,
             flows: [Flow::Open; 2],
+            pace: Pace::Free,
             connections: BTreeMap::new(),
             accepted: 0,
+            passed: 0,
         };
         let shared = Arc::new(Shared { target, state: Mutex::new(state), changed: Condvar::new() });
         let accepting = shared.clone();
@@ -122,6 +142,16 @@ impl Proxy {
     pub fn set_flow(&self, way: Way, flow: Flow) {
         self.shared.state().flows[way as usize] = flow;
         self.shared.changed.notify_all();
+    }
+
+    pub(crate) fn set_pace(&self, pace: Pace) {
+        self.shared.state().pace = pace;
+        self.shared.changed.notify_all();
+    }
+
+    /// How many connections were let through so far.
+    pub(crate) fn connections(&self) -> u64 {
+        self.shared.state().passed
     }
 }
 
@@ -192,14 +222,27 @@ impl Shared {
         let _ = (stream.set_nodelay(true), onward.set_nodelay(true));
         let copies = [onward.try_clone(), onward.try_clone(), stream.try_clone()];
         let [Ok(known), Ok(answers), Ok(asking)] = copies else { return self.end(id) };
-        match self.state().connections.get_mut(&id) {
-            Some(streams) => streams.push(known),
+        {
+            let mut state = self.state();
             // A cut that came in between ends the new connection too.
-            None => return,
+            let Some(streams) = state.connections.get_mut(&id) else { return };
+            streams.push(known);
+            state.passed += 1;
         }
         let back = self.clone();
         thread::spawn(move || back.pump(id, Way::Back, answers, asking));
         self.pump(id, Way::Onward, stream, onward);
+    }
+
+    /// Waits for as long as the pace of the link says.
+    fn keep_pace(&self, id: u64) {
+        if self.state().pace == Pace::Slow {
+            thread::sleep(REST);
+        }
+        let mut state = self.state();
+        while state.pace == Pace::Stopped && state.connections.contains_key(&id) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// Copies bytes until either side ends the connection.
@@ -207,7 +250,8 @@ impl Shared {
         let mut bytes = [0; 16 * 1024];
         let mut lost = false;
         // What can't be read any more has ended, for whatever reason.
-        while let Ok(count) = from.read(&mut bytes)
+        while let () = self.keep_pace(id)
+            && let Ok(count) = from.read(&mut bytes)
             && count > 0
         {
             let passes = self.wait(id, |flows| match flows[way as usize] {

@@ -85,10 +85,12 @@ impl Link {
             }
             return Ok(());
         };
-        if connection.greet()? {
+        // What follows the welcome, be it the end, is looked at when the link is known to be open.
+        while connection.greet()? {
             self.dialler.opened();
             self.until = None;
-        } else if connection.greeting.is_some() {
+        }
+        if connection.greeting.is_some() {
             return if over { Err(ErrorKind::TimedOut.into()) } else { Ok(()) };
         }
         let progress = connection.send(&self.dialler)?;
@@ -113,21 +115,23 @@ impl Connection {
         Ok(Self { socket, greeting: Some(greeting), unsent })
     }
 
-    /// Takes in what the peer has said. Says whether the link has been opened by that.
+    /// Takes in what the peer has said, up to the welcome. Says whether the link has been opened by
+    /// that.
     fn greet(&mut self) -> io::Result<bool> {
         if self.greeting.is_some() {
             // The hello, as soon as there is a connection.
             self.socket.write(&mut self.unsent)?;
         }
-        let (mut bytes, mut opened) = ([0; 64], false);
+        let mut bytes = [0; 64];
         while let Some(count) = self.socket.read(&mut bytes)? {
             // Once it is open the peer has nothing to say: whatever can be read is the end.
             let greeting = self.greeting.as_mut().filter(|_| count > 0);
             if greeting.ok_or(ErrorKind::UnexpectedEof)?.receive(&bytes[..count])? {
-                (self.greeting, opened) = (None, true);
+                self.greeting = None;
+                return Ok(true);
             }
         }
-        Ok(opened)
+        Ok(false)
     }
 
     /// Sends what waits. Says whether the peer has taken anything.

@@ -2,11 +2,14 @@
 #![allow(missing_docs, reason = "tests are described by their names")]
 
 const PAGE: &str = include_str!("../../../docs/write-your-own-adapter.md");
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 8] = [
     include_str!("../src/dial.rs"),
     include_str!("../src/listen.rs"),
     include_str!("../src/node.rs"),
     include_str!("../src/watch.rs"),
+    include_str!("bootstrap/mod.rs"),
+    include_str!("behaviour.rs"),
+    include_str!("process.rs"),
     include_str!("suite.rs"),
 ];
 

@@ -19,12 +19,13 @@ use self::requests::Waiting;
 use self::snapshots::Snapshots;
 use crate::applier::{self, ApplyJob};
 use crate::disk::{self, DiskJob};
+use crate::error::guard;
 use crate::identity::Identity;
 use crate::librarian::{self, SnapshotJob};
 use crate::mailbox::{Completion, Limits, Mailbox, Notifier, Stop};
 use crate::recorder::{self, Told};
 use crate::request::{Client, Reply};
-use crate::{Beginning, NodeError, Peers, Settings, StateMachine, Storage};
+use crate::{Beginning, NodeError, Peers, Settings, StateMachine, Storage, StoreError};
 
 /// Requests of one turn are proposed together; more would hold up peers and timers.
 const REQUESTS_PER_TURN: usize = 1024;
@@ -129,7 +130,7 @@ impl Node {
     ///
     /// # Errors
     /// The settings make no sense, the storage is damaged, contradicts itself or is not this
-    /// node's, or the system gives no threads.
+    /// node's, the storage or the state machine panics, or the system gives no threads.
     pub fn new(
         settings: &Settings,
         storage: Storage,
@@ -140,10 +141,11 @@ impl Node {
         let config = settings.config()?;
         let (id, requests) = (config.id(), config.pending_requests_limit());
         let Storage { mut log, snapshots: store } = storage;
-        let applied = machine.applied();
-        let (stored, newest) = (log.restore()?, store.newest()?);
-        let (identity, news) =
-            Identity::establish(settings, log.metadata()?, &stored, newest.as_ref())?;
+        let applied = guard(|| Ok(machine.applied()), NodeError::StateMachinePanicked)?;
+        let panicked = |text| StoreError::Other(format!("the storage panicked: {text}"));
+        let (stored, newest, name) =
+            guard(|| Ok((log.restore()?, store.newest()?, log.metadata()?)), panicked)?;
+        let (identity, news) = Identity::establish(settings, name, &stored, newest.as_ref())?;
         let founded = !identity.founders.is_empty();
         let founding = founded.then(|| Snapshot::initial(identity.founders.clone()));
         let snapshot = newest.or(founding);
@@ -153,7 +155,7 @@ impl Node {
         let raft = Raft::new(beginning.config, beginning.restored, now)?;
         // Only now is it certain that the settings make sense.
         if news {
-            log.set_metadata(&identity.encode())?;
+            guard(|| log.set_metadata(&identity.encode()), panicked)?;
         }
         let Status { role, term, membership, snapshot, .. } = raft.status();
         let uncovered = applied.since(snapshot);

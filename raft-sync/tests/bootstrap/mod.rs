@@ -1,36 +1,34 @@
-//! How the suite starts and stops nodes on threads.
+//! How the suites start and stop nodes on threads.
 
 use conformance_tests::real::{Bootstrap, NodeNetwork, NodeSpec};
-use raft_node::{Client, NodeError};
-use raft_sync::{Handle, Node};
+use raft_node::{Handle, NodeError};
+use raft_sync::Node;
 
 /// Nodes on threads of their own.
 pub(crate) struct Threads;
 
 impl Bootstrap for Threads {
-    type Node = (Node, Handle);
+    type Node = Node;
 
-    fn start(&self, spec: NodeSpec) -> Result<Self::Node, NodeError> {
+    fn start(&self, spec: NodeSpec) -> Result<Node, NodeError> {
         let NodeSpec { settings, storage, machine, network } = spec;
-        let node = match network {
+        match network {
             NodeNetwork::Tcp => Node::start(settings, storage, machine),
             NodeNetwork::InProcess(send) => {
                 Node::start_on_network(settings, storage, machine, send)
             }
-        }?;
-        let handle = node.handle();
-        Ok((node, handle))
+        }
     }
 
-    fn client(node: &Self::Node) -> &Client {
-        node.1.client()
+    fn handle(node: &Node) -> Handle {
+        Handle::from(&node.handle())
     }
 
-    fn stop(&self, (node, _): Self::Node) {
+    fn stop(&self, node: Node) {
         node.shutdown().expect("the node stops without a failure");
     }
 
-    fn kill(&self, (node, _): Self::Node) {
+    fn kill(&self, node: Node) {
         // A node that was crashed by the suite may report the failure of its storage.
         let _ = node.kill();
     }

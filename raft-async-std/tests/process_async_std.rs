@@ -1,0 +1,8 @@
+//! What nodes on async-std leave behind, and how they wait: alone in its process.
+
+mod bootstrap;
+
+use bootstrap::On;
+use conformance_tests::process_suite;
+
+process_suite!(On::counting(|task| drop(async_std::task::spawn(task))));
