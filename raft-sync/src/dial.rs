@@ -122,6 +122,7 @@ fn reach_any(address: &str) -> io::Result<TcpStream> {
 fn speak(stream: &TcpStream, dialler: &Dialler, bell: &Bell) -> io::Error {
     loop {
         let mut bytes = dialler.take();
+        let nothing = bytes.is_empty();
         while !bytes.is_empty() {
             let write = |mut stream: &TcpStream| stream.write(&bytes);
             let until = Instant::now() + PATIENCE;
@@ -129,6 +130,10 @@ fn speak(stream: &TcpStream, dialler: &Dialler, bell: &Bell) -> io::Error {
                 Ok(count) => bytes = bytes.slice(count..),
                 Err(error) => return error,
             }
+        }
+        if !nothing {
+            // While the socket was full the bell may have been heard for what waits now.
+            continue;
         }
         match bell.wait(Some((stream.as_fd(), PollFlags::IN)), None) {
             Ok(ready) if ready.is_empty() => {}

@@ -151,11 +151,11 @@ pub fn a_leader_with_a_slow_disk_and_a_slow_state_machine_stays_leader<B: Bootst
     let place = &cluster.places[leader];
     propose(&cluster.handle(leader));
     let before = cluster.reign();
-    // Twice the heartbeat interval for each write.
-    place.disk.slowness.set(200);
+    // Longer than the heartbeat interval for each write.
+    place.disk.slowness.set(100);
     let clients = Clients::start(20, &[cluster.handle(leader)], proposing);
     clients.go_on(2, "with a slow disk");
-    place.machine.slowness.set(200);
+    place.machine.slowness.set(100);
     clients.go_on(2, "with a slow state machine too");
     assert_eq!(cluster.reign(), before);
     place.disk.slowness.set(0);
