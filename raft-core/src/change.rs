@@ -96,7 +96,7 @@ impl Raft {
     /// Puts the newest configuration of the log in force.
     pub(crate) fn adopt_membership(&mut self, out: &mut Outbox<'_>) {
         let (_, newest) = self.log.membership();
-        if Arc::ptr_eq(newest, &self.membership) {
+        if *newest == self.membership {
             return;
         }
         self.membership = newest.clone();

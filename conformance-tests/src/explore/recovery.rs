@@ -65,8 +65,6 @@ impl Run {
         let end = self.world.now + nanos(RECOVERY);
         self.until(end, "no leader", |run| run.leader().is_some())?;
         self.all_answered()?;
-        // A change that was under way may have left members that have all lost their states.
-        self.revive();
         let end = self.world.now + nanos(RECOVERY);
         for node in 0..self.world.nodes.len() {
             self.write_somehow(end, node)?;
@@ -105,6 +103,8 @@ impl Run {
     pub(super) fn all_answered(&mut self) -> Result<(), String> {
         let end = self.world.now + nanos(RECOVERY);
         self.until(end, "a call was never answered", |run| {
+            // A change that was under way may leave members that have all lost their states.
+            run.revive();
             run.clients.open() == 0 && run.controls.is_empty() && run.retries.open() == 0
         })
     }

@@ -19,6 +19,7 @@ use crate::machine::{Oracle, SharedOracle};
 use crate::process::free_address;
 use crate::real::network::RealNetwork;
 use crate::real::proxy::Proxy;
+use crate::real::recorded::Recordings;
 use crate::real::store::Fence;
 use crate::real::{Bootstrap, NodeNetwork, NodeSpec, Substance};
 use crate::sim::world::{id_of, number};
@@ -46,6 +47,7 @@ pub struct RealCluster<B: Bootstrap> {
     proxies: BTreeMap<(usize, usize), Proxy>,
     network: RealNetwork,
     oracle: SharedOracle,
+    recordings: Recordings,
     answers: Answers,
     rng: fastrand::Rng,
     seed: u64,
@@ -77,6 +79,7 @@ impl<B: Bootstrap> RealCluster<B> {
             proxies: BTreeMap::new(),
             network: RealNetwork::new(size, seed),
             oracle: SharedOracle::default(),
+            recordings: Recordings::default(),
             answers: Answers::default(),
             rng: fastrand::Rng::with_seed(seed),
             seed,
@@ -236,7 +239,7 @@ impl<B: Bootstrap> Cluster for RealCluster<B> {
             NodeNetwork::InProcess(Box::new(move |message| network.send(message)))
         };
         let spec = NodeSpec {
-            settings: self.settings(node),
+            settings: self.recordings.of(self.settings(node)),
             storage: self.open_storage(node, &fence),
             machine: self.setup.machine(node, &self.oracle),
             network,
@@ -376,6 +379,9 @@ impl<B: Bootstrap> Drop for RealCluster<B> {
         self.network.close();
         for running in self.nodes.iter_mut().filter_map(Option::take) {
             self.bootstrap.kill(running.node);
+        }
+        if !thread::panicking() {
+            self.recordings.check();
         }
     }
 }

@@ -4,6 +4,7 @@
 mod cluster;
 mod network;
 pub(crate) mod proxy;
+mod recorded;
 mod store;
 
 use raft_node::core::Message;

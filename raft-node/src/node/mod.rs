@@ -282,8 +282,10 @@ impl Node {
     /// Gives the core everything that has happened, in one step for all of it.
     fn step(&mut self, now: Instant) {
         let events = self.told.events(&self.events);
+        // A turn may take several steps.
+        let before = self.outputs.len();
         self.raft.step_all(now, self.events.drain(..), &mut self.outputs);
-        self.told.step(now, events, &self.outputs);
+        self.told.step(now, events, self.outputs.get(before..).unwrap_or_default());
     }
 
     fn wait(&mut self, waiting: Waiting) -> RequestId {

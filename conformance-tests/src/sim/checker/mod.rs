@@ -311,7 +311,9 @@ impl Checker {
         self.demand(committed == Some(*term), || {
             format!("I12: leader {id:?} of {term:?} changes the members, and has committed nothing")
         });
-        let before = self.memberships.iter().rev().find(|(before, _)| *before < index);
+        // A leader that was deposed, and does not know, lacks what was committed since.
+        let known = index.prev().min(status.commit);
+        let before = self.memberships.iter().rev().find(|(before, _)| *before <= known);
         let Some((since, old)) = before.filter(|_| new.is_joint()) else { return };
         let lacks = |it: &&PeerStatus| {
             new.voters().contains(&it.id) && !old.is_voter(it.id) && it.matched < *since
