@@ -1,6 +1,10 @@
 //! Patience with a peer that can't be reached.
 
-use std::time::Duration;
+use core::time::Duration;
+
+/// A peer that does not answer, takes nothing or, as a stranger, does not greet for so long is cut
+/// off.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(1);

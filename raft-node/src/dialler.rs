@@ -12,8 +12,7 @@ use tracing::{debug, info, warn};
 
 use crate::backoff::Backoff;
 use crate::link::{LinkError, Outgoing};
-use crate::mailbox::Notifier;
-use crate::{Outbound, PeerQueue, Peers};
+use crate::{Notifier, Outbound, PeerQueue, Peers};
 
 /// Bytes that may wait for one peer's socket.
 const OUTBOUND_BYTES: usize = 16 << 20;

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use raft_core::{Instant, Message};
 
-use crate::mailbox::Notifier;
 use crate::news::{End, News};
 use crate::watched::Watched;
 use crate::{
-    Client, Clock, Handle, Node, NodeError, Peers, Reception, Settings, StateMachine, Storage,
-    Threads, Turn, Wiring, blocking,
+    Client, Clock, Handle, Node, NodeError, Notifier, Peers, Reception, Settings, StateMachine,
+    Storage, Threads, Turn, Wiring, blocking,
 };
 
 /// A [`Node`] for the loop of an adapter: [`turn`](Driver::turn) it until it stops, then

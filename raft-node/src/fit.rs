@@ -4,19 +4,21 @@ use raft_core::{LogIndex, LogPosition, Term, Write};
 
 /// What a log looks like from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// The place before the first entry.
-    pub(crate) begin_after: LogPosition,
+    pub begin_after: LogPosition,
     /// The last entry; the index of `begin_after` if there are none.
-    pub(crate) last: LogIndex,
+    pub last: LogIndex,
 }
 
 /// Checks that `write` fits a log with these bounds, and says what is left of it when the removals
 /// of the write are carried out: the new entries go behind that. `term_at` tells the terms of the
 /// entries; for those that it does not know the terms are not checked.
 ///
-/// An error says what does not fit.
-pub(crate) fn check(
+/// # Errors
+/// It does not continue the log, for this reason: see
+/// [`StoreError::OutOfOrder`](crate::StoreError::OutOfOrder).
+pub fn check(
     write: &Write,
     log: Bounds,
     term_at: impl Fn(LogIndex) -> Option<Term>,

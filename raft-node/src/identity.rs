@@ -1,11 +1,16 @@
 //! Who a node is, kept with its log: a log under another name would break promises.
 
-use std::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use raft_core::{HardState, LogIndex, Membership, NodeId, Snapshot, StoredLog};
+#[cfg(feature = "std")]
+use raft_core::{HardState, LogIndex, Snapshot, StoredLog};
+use raft_core::{Membership, NodeId};
+use thiserror::Error;
 
-use crate::{ClusterId, NodeError, Settings, StoreError};
+use crate::ClusterId;
+#[cfg(feature = "std")]
+use crate::{NodeError, Settings, StoreError};
 
 const VERSION: u8 = 2;
 /// The same without the removed members.
@@ -30,9 +35,37 @@ impl StorageId {
     }
 }
 
-/// What is kept with the log.
+/// What a node does not say of itself is not known: it does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// It comes from a version that this one can't read. Start the program that wrote it.
+    #[error("the node's name has format version {found}; this program reads version {VERSION}")]
+    Version {
+        /// The version that was found.
+        found: u8,
+    },
+    /// The bytes are no identity. The storage is damaged; don't start the node on it.
+    #[error("what the log says of its node makes no sense")]
+    Damaged,
+}
+
+#[cfg(feature = "std")]
+impl From<IdentityError> for NodeError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Version { found } => Self::IdentityVersion { found, expected: VERSION },
+            IdentityError::Damaged => StoreError::Other(error.to_string()).into(),
+        }
+    }
+}
+
+/// Who a node is: its cluster, its name there, its storage, and whom it has met. It is kept with the
+/// log ([`LogStore::metadata`](crate::LogStore::metadata)). A [`Node`](crate::Node) sees to it by
+/// itself; a host of its own makes one when its storage is first used, and keeps what
+/// [`Peers::take_unsaved`](crate::Peers::take_unsaved) says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub struct Identity {
     pub(crate) cluster: ClusterId,
     pub(crate) node: NodeId,
     pub(crate) storage: StorageId,
@@ -45,8 +78,36 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// A node whose storage was never used. `storage` is a random number that no other storage has:
+    /// by it the peers notice when the storage was wiped, or when two nodes have one name. `founders`
+    /// are the members that the cluster is founded with; nobody if the node is to be added later.
+    #[must_use]
+    pub const fn new(cluster: ClusterId, node: NodeId, storage: u64, founders: Membership) -> Self {
+        let storage = StorageId::new(storage);
+        Self { cluster, node, storage, founders, met: BTreeMap::new(), removed: BTreeSet::new() }
+    }
+
+    /// The node.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The random number that names the storage.
+    #[must_use]
+    pub const fn storage(&self) -> u64 {
+        self.storage.get()
+    }
+
+    /// The members that the cluster was founded with; nobody if the node was added later.
+    #[must_use]
+    pub const fn founders(&self) -> &Membership {
+        &self.founders
+    }
+
     /// Who the node is, from what the storage holds: `kept` is the metadata of its log. Says as
     /// well whether that is news, which has to be kept before anything else is written.
+    #[cfg(feature = "std")]
     pub(crate) fn establish(
         settings: &Settings,
         kept: Bytes,
@@ -65,10 +126,9 @@ impl Identity {
             if !untouched {
                 return Err(NodeError::NoIdentity);
             }
-            let storage = StorageId(getrandom::u64().map_err(NodeError::Randomness)?);
+            let storage = getrandom::u64().map_err(NodeError::Randomness)?;
             let (cluster, node) = (settings.cluster_id(), settings.id());
-            let (met, removed) = (BTreeMap::new(), BTreeSet::new());
-            return Ok((Self { cluster, node, storage, founders, met, removed }, true));
+            return Ok((Self::new(cluster, node, storage, founders), true));
         }
         let mut identity = Self::decode(kept)?;
         let (cluster, node) = (identity.cluster, identity.node);
@@ -88,7 +148,9 @@ impl Identity {
         Ok((identity, true))
     }
 
-    pub(crate) fn encode(&self) -> Bytes {
+    /// As bytes, to be kept with the log.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
         let founders = self.founders.encode();
         let mut bytes = BytesMut::new();
         bytes.put_u8(VERSION);
@@ -106,14 +168,17 @@ impl Identity {
         bytes.freeze()
     }
 
-    pub(crate) fn decode(mut bytes: Bytes) -> Result<Self, NodeError> {
-        let damaged = || StoreError::Other("what the log says of its node makes no sense".into());
+    /// Reads what [`encode`](Identity::encode) has written, of this version or an older one.
+    ///
+    /// # Errors
+    /// The bytes are something else.
+    pub fn decode(mut bytes: Bytes) -> Result<Self, IdentityError> {
         match bytes.try_get_u8() {
             Ok(version @ (FIRST_VERSION | VERSION)) => {
-                Ok(Self::decode_content(version, bytes).ok_or_else(damaged)?)
+                Self::decode_content(version, bytes).ok_or(IdentityError::Damaged)
             }
-            Ok(found) => Err(NodeError::IdentityVersion { found, expected: VERSION }),
-            Err(_) => Err(damaged().into()),
+            Ok(found) => Err(IdentityError::Version { found }),
+            Err(_) => Err(IdentityError::Damaged),
         }
     }
 
@@ -140,6 +205,7 @@ impl Identity {
     }
 }
 
+#[cfg(feature = "std")]
 fn same_members(left: &Membership, right: &Membership) -> bool {
     (left.voters(), left.learners()) == (right.voters(), right.learners())
 }
@@ -255,13 +321,15 @@ mod tests {
         assert_eq!(Identity::decode(bytes.clone()).unwrap(), identity);
         for length in (0..bytes.len()).filter(|length| *length != bytes.len() - 16) {
             let cut = Identity::decode(bytes.slice(..length));
-            assert!(matches!(cut, Err(NodeError::Store(StoreError::Other(_)))), "{length}");
+            assert_eq!(cut, Err(IdentityError::Damaged), "{length}");
         }
         let mut newer = bytes.to_vec();
         newer[0] = VERSION + 1;
+        let error = Identity::decode(newer.into()).unwrap_err();
+        assert_eq!(error, IdentityError::Version { found: VERSION + 1 });
         assert!(matches!(
-            Identity::decode(newer.into()),
-            Err(NodeError::IdentityVersion { found, expected: VERSION }) if found == VERSION + 1
+            NodeError::from(error),
+            NodeError::IdentityVersion { found, expected: VERSION } if found == VERSION + 1
         ));
     }
 

@@ -21,6 +21,7 @@
 //! | [`Reception`], [`Caller`] | what becomes of connections from peers |
 //! | [`Dialler`], [`Outbound`] | what waits for each peer's socket, and when to dial again |
 //! | [`Outgoing`], [`Inbound`] | the link between two nodes, as bytes in and bytes out |
+//! | [`Identity`], [`fit`], [`record`] | for hosts and stores of your own: who a node is, whether a write continues a log, a write as bytes |
 //! | [`Clock`], [`Backoff`], [`PeerQueue`], [`tune`] | small things that they are made of |
 //!
 //! # What a node promises
@@ -118,14 +119,15 @@
 //!
 //! Without the feature `std`, which is a default, the crate needs only `alloc` and consists of what
 //! a host on a bare chip shares with all others: [`StateMachine`], [`session`], [`RequestError`],
-//! [`SnapshotStore`] with [`MemorySnapshots`], and [`io`], which is then a stand-in for `std::io`.
+//! [`LogStore`] and [`SnapshotStore`], [`MemorySnapshots`], [`io`], which is then a stand-in for
+//! `std::io`, and the link: [`Identity`], [`Peers`], [`Outgoing`] and [`Inbound`], [`Outbound`],
+//! [`Backoff`]. `examples/cortex-m` has a member that is made of them.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
 
 #[cfg(feature = "std")]
 mod applier;
-#[cfg(feature = "std")]
 mod backoff;
 #[cfg(feature = "std")]
 pub mod blocking;
@@ -146,15 +148,12 @@ mod error;
 mod file_log;
 #[cfg(feature = "std")]
 mod file_snapshots;
-#[cfg(feature = "std")]
-mod fit;
+pub mod fit;
 #[cfg(feature = "std")]
 mod handle;
-#[cfg(feature = "std")]
 mod identity;
 #[cfg(feature = "std")]
 mod librarian;
-#[cfg(feature = "std")]
 mod link;
 mod lock;
 #[cfg(feature = "std")]
@@ -166,12 +165,12 @@ mod memory_snapshots;
 mod news;
 #[cfg(feature = "std")]
 mod node;
-#[cfg(feature = "std")]
+mod notifier;
 mod outbound;
-#[cfg(feature = "std")]
 mod peers;
 #[cfg(feature = "std")]
 mod reception;
+pub mod record;
 #[cfg(feature = "std")]
 mod recorder;
 #[cfg(feature = "recording")]
@@ -191,8 +190,7 @@ mod store;
 #[cfg(feature = "std")]
 mod watched;
 
-#[cfg(feature = "std")]
-pub use backoff::Backoff;
+pub use backoff::{Backoff, PATIENCE};
 #[cfg(feature = "std")]
 pub use clock::Clock;
 #[cfg(feature = "std")]
@@ -208,21 +206,18 @@ pub use file_log::{FileLog, FileLogOptions};
 pub use file_snapshots::FileSnapshots;
 #[cfg(feature = "std")]
 pub use handle::Handle;
-#[cfg(feature = "std")]
+pub use identity::{Identity, IdentityError};
 pub use link::{ClusterId, Inbound, LinkError, Outgoing, Received};
 pub use lock::{Mutex, MutexGuard};
-#[cfg(feature = "std")]
-pub use mailbox::Notifier;
 #[cfg(feature = "std")]
 pub use memory_log::MemoryLog;
 pub use memory_snapshots::MemorySnapshots;
 pub use no_std_io2::io;
 #[cfg(feature = "std")]
 pub use node::{Node, NodeStatus, Threads, Turn, Wiring};
-#[cfg(feature = "std")]
+pub use notifier::Notifier;
 pub use outbound::{Outbound, PeerQueue};
-#[cfg(feature = "std")]
-pub use peers::Peers;
+pub use peers::{Peers, Route};
 pub use raft_core as core;
 #[cfg(feature = "std")]
 pub use reception::{Caller, Reception};
@@ -234,7 +229,7 @@ pub use request_error::{NoSnapshot, RequestError};
 #[cfg(feature = "std")]
 pub use settings::{Leadership, Settings, SnapshotPolicy};
 #[cfg(feature = "std")]
-pub use socket::{PATIENCE, tune};
+pub use socket::tune;
 pub use state_machine::{FrozenState, StateMachine};
 #[cfg(feature = "std")]
 pub use storage::Storage;

@@ -9,6 +9,8 @@
 //! and the id of its storage (u64). After a welcome every frame is one message of
 //! [`raft_core`](raft_core::Message::encode).
 
+use alloc::string::String;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft_core::{DecodeError, Message, NodeId};
 use thiserror::Error;
@@ -26,7 +28,8 @@ const ANSWER: usize = 4 + 1 + 1 + 8;
 /// Frames below this size are copied out of the read buffer: a few bytes that stay in the log must
 /// not keep a whole buffer of heartbeats in memory.
 const COPY_BELOW: usize = 4096;
-const READ_BYTES: usize = 64 * 1024;
+/// A read from a socket costs a call to the system, and memory is what a chip has little of.
+const READ_BYTES: usize = if cfg!(feature = "std") { 64 * 1024 } else { 256 };
 
 /// Tells clusters apart, so that a node with a wrong address list does no harm. Every node of a
 /// cluster has the same.
@@ -101,12 +104,14 @@ pub enum LinkError {
 
 impl LinkError {
     /// The one that an I/O error was made of, if it was: the peer is there and does not fit.
+    #[cfg(feature = "std")]
     #[must_use]
     pub fn behind(error: &std::io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
 }
 
+#[cfg(feature = "std")]
 impl From<LinkError> for std::io::Error {
     fn from(error: LinkError) -> Self {
         Self::other(error)

@@ -19,6 +19,11 @@ pub type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
 pub struct Mutex<T>(Inner<T>);
 
 impl<T> Mutex<T> {
+    /// A mutex that nobody holds.
+    pub const fn new(content: T) -> Self {
+        Self(Inner::new(content))
+    }
+
     /// Waits until nobody else holds the mutex, and takes it.
     #[cfg(feature = "std")]
     pub fn lock(&self) -> MutexGuard<'_, T> {

@@ -8,11 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use raft_core::{Body, Control, Event, LogIndex, Membership, Message, Snapshot};
 
 use crate::NodeError;
+use crate::Notifier;
 use crate::request::Request;
 use crate::state_machine::FrozenState;
-
-/// Wakes somebody who waits: a task, a thread. It must not block.
-pub type Notifier = Arc<dyn Fn() + Send + Sync>;
 
 /// The queues in front of a node. Pushing never waits: messages that find no room are dropped, for
 /// they come again. Requests are bounded by whoever hands them in.

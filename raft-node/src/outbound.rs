@@ -1,14 +1,14 @@
 //! Messages on their way out: one bounded queue for each peer, so that a peer that reads slowly,
 //! or not at all, costs the others nothing.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use raft_core::{Message, NodeId};
 
 use crate::link::frame;
-use crate::mailbox::Notifier;
+use crate::{Mutex, MutexGuard, Notifier};
 
 /// The queue of encoded frames for one peer. When it is full, messages are dropped, as a network
 /// would do; the protocol sends again what matters.
@@ -26,19 +26,14 @@ impl PeerQueue {
         Self { frames: Mutex::default(), max_bytes, notify }
     }
 
-    fn frames(&self) -> MutexGuard<'_, BytesMut> {
-        // A frame is appended in one go, so a panic elsewhere leaves the queue usable.
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes everything that is to be sent, ready for the socket.
     #[must_use]
     pub fn take(&self) -> Bytes {
-        self.frames().split().freeze()
+        self.frames.lock().split().freeze()
     }
 
     fn push(&self, message: &Message) {
-        let mut frames = self.frames();
+        let mut frames = self.frames.lock();
         if frames.len() < self.max_bytes {
             let first = frames.is_empty();
             frame(&mut frames, |payload| message.encode(payload));
@@ -56,7 +51,7 @@ pub struct Outbound(Arc<Mutex<BTreeMap<NodeId, Arc<PeerQueue>>>>);
 
 impl Outbound {
     fn queues(&self) -> MutexGuard<'_, BTreeMap<NodeId, Arc<PeerQueue>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Adds a peer, or gives it another queue.

@@ -1,15 +1,17 @@
 //! Who the peers of a node are, and where: what the links need to know.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::{fmt, mem};
 
 use bytes::Bytes;
 use raft_core::{Membership, NodeId};
 
 use crate::identity::{Identity, StorageId};
-use crate::settings::Route;
-use crate::{LinkError, Notifier};
+use crate::{LinkError, Mutex, MutexGuard, Notifier};
 
 /// Nodes that are no members, as far as this node knows, and are connected. A leader that was just
 /// added is one, until the log says so.
@@ -19,6 +21,9 @@ const GUESTS: usize = 16;
 const MET: usize = 4096;
 /// To a node that was not added yet, all members of its cluster are guests.
 const GUESTS_OF_A_BLANK_NODE: usize = 1024;
+
+/// Where to dial a node that is said to be reached at an address.
+pub type Route = Arc<dyn Fn(NodeId, &str) -> String + Send + Sync>;
 
 /// The peers of a node, shared by the node and its links. Cheap to clone.
 ///
@@ -60,7 +65,11 @@ pub(crate) struct Greeting {
 }
 
 impl Peers {
-    pub(crate) fn new(
+    /// The peers of the node that `identity` names, which is reached at `address` itself, by the
+    /// configuration in force. `route` says where to dial each of them, if that is not the address
+    /// in the configuration.
+    #[must_use]
+    pub fn new(
         identity: Identity,
         membership: Arc<Membership>,
         address: String,
@@ -79,8 +88,7 @@ impl Peers {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Each change is made in one go, so a panic elsewhere leaves the state usable.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Whom to dial, and at which address: all the other members, those that went last, and the
@@ -134,11 +142,12 @@ impl Peers {
         changed.iter().for_each(|notify| notify());
     }
 
-    /// Another configuration is in force. Whom it takes away is remembered with the log, so that a
-    /// removed node is told so by nodes that were restarted, too.
-    pub(crate) fn adopt(&self, membership: Arc<Membership>) {
+    /// Another configuration is in force, as [`Notice::Membership`](raft_core::Notice::Membership)
+    /// tells. Whom it takes away is remembered with the log, so that a removed node is told so by
+    /// nodes that were restarted, too.
+    pub fn adopt(&self, membership: Arc<Membership>) {
         let mut state = self.state();
-        let before = std::mem::replace(&mut state.membership, membership);
+        let before = mem::replace(&mut state.membership, membership);
         let gone: Vec<NodeId> =
             before.members().filter(|id| !state.membership.contains(*id)).collect();
         state.leaving =
@@ -242,10 +251,11 @@ impl Peers {
         }
     }
 
-    /// What is to be kept with the log, if it has changed.
-    pub(crate) fn take_unsaved(&self) -> Option<Bytes> {
+    /// What is to be kept with the log, if it has changed: the node's [`Identity`], encoded.
+    #[must_use]
+    pub fn take_unsaved(&self) -> Option<Bytes> {
         let mut state = self.state();
-        std::mem::take(&mut state.unsaved).then(|| state.identity.encode())
+        mem::take(&mut state.unsaved).then(|| state.identity.encode())
     }
 }
 
@@ -409,7 +419,7 @@ mod tests {
         let (tell, told) = std::sync::mpsc::channel::<Peers>();
         let told = Mutex::new(told);
         let route: Route = Arc::new(move |_, address| {
-            let peers = told.lock().unwrap().try_recv();
+            let peers = told.lock().try_recv();
             let known = peers.map_or(0, |peers| peers.to_dial().len());
             format!("{address}, one of {known}")
         });

@@ -12,9 +12,8 @@ use raft_core::NodeId;
 use tracing::{debug, warn};
 
 use crate::link::{Inbound, LinkError, Received};
-use crate::mailbox::Notifier;
 use crate::watched::Watched;
-use crate::{Client, Peers};
+use crate::{Client, Notifier, Peers};
 
 /// Connections at a time, strangers included.
 const CALLERS: usize = 256;

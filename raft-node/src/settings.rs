@@ -10,7 +10,7 @@ use raft_core::{Config, Membership, NodeId, Notice, RoleKind, Term};
 
 use crate::link::MAX_ADDRESS;
 use crate::recorder::Record;
-use crate::{Beginning, ClusterId, NodeError, Recorder};
+use crate::{Beginning, ClusterId, NodeError, Recorder, Route};
 
 /// When a node takes a snapshot of its state machine, so that its log does not grow for ever. A
 /// snapshot follows when so many entries or so many bytes of them have been applied since the last
@@ -79,9 +79,6 @@ pub struct Settings {
     configure: Vec<Change>,
     record: Option<Record>,
 }
-
-/// Where to dial a node that is said to be reached at an address.
-pub(crate) type Route = Arc<dyn Fn(NodeId, &str) -> String + Send + Sync>;
 
 type Change = Arc<dyn Fn(Config) -> Config + Send + Sync>;
 

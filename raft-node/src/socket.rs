@@ -2,13 +2,10 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use rustix::net::sockopt;
 
-/// A peer that does not answer, takes nothing or, as a stranger, does not greet for so long is cut
-/// off.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+use crate::PATIENCE;
 
 /// Makes a TCP socket send small messages at once, and fail when the other side has not
 /// acknowledged what was sent for as long as [`PATIENCE`] (on systems that can; Linux can).

@@ -8,8 +8,8 @@ use raft_core::{
     Entry, HardState, LogIndex, LogPosition, Membership, Payload, StoredLog, Term, TermStart, Write,
 };
 
-use super::record::{ENTRY_BYTES, Head, Place};
 use crate::fit::{self, Bounds};
+use crate::record::{ENTRY_BYTES, Head, Place};
 
 /// Entries of one segment that lie at most this far apart are read in one go. What lies between
 /// them is mostly the headers of frames, and a read costs more than a few extra kilobytes.

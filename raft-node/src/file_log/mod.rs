@@ -5,7 +5,6 @@ mod frame;
 mod index;
 mod metadata;
 mod reader;
-mod record;
 mod recover;
 mod segment;
 mod writer;
@@ -20,6 +19,7 @@ use self::index::Index;
 use self::reader::Reader;
 use self::writer::Writer;
 use crate::directory::Directory;
+use crate::record;
 use crate::{LogStore, StoreError};
 
 const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;

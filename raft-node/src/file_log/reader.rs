@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use raft_core::{Entries, Entry, LogIndex};
 
 use super::index::Stretch;
-use super::record;
 use super::segment::Segment;
 use crate::StoreError;
+use crate::record;
 
 /// Reads entries, and keeps the last segment that it read from open.
 #[derive(Debug)]

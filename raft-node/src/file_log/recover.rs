@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::frame::{self, Frame};
 use super::index::Index;
-use super::record::{self, Head};
 use super::segment::{self, Header, Segment};
 use super::writer::{Position, Writer};
+use crate::record::{self, Head};
 use crate::{StoreError, directory};
 
 /// Reads the log in `dir`, or begins one, and makes it ready for writing. `begun` says that there

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use raft_core::Write;
 
 use super::frame::{self, Stamp};
-use super::record::{self, Head, Place};
 use super::segment::{self, Header, Segment};
 use crate::StoreError;
+use crate::record::{self, Head, Place};
 
 /// A mark is a frame without a payload.
 const MARK_BYTES: u64 = frame::HEADER_BYTES as u64;

@@ -22,10 +22,10 @@ use crate::disk::{self, DiskJob};
 use crate::error::guard;
 use crate::identity::Identity;
 use crate::librarian::{self, SnapshotJob};
-use crate::mailbox::{Completion, Limits, Mailbox, Notifier, Stop};
+use crate::mailbox::{Completion, Limits, Mailbox, Stop};
 use crate::recorder::{self, Told};
 use crate::request::{Client, Reply};
-use crate::{Beginning, NodeError, Peers, Settings, StateMachine, Storage, StoreError};
+use crate::{Beginning, NodeError, Notifier, Peers, Settings, StateMachine, Storage, StoreError};
 
 /// Requests of one turn are proposed together; more would hold up peers and timers.
 const REQUESTS_PER_TURN: usize = 1024;

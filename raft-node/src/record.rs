@@ -1,19 +1,32 @@
-//! What is in a frame, as bytes: one write, or the head of a segment.
+//! One [`Write`] as bytes, for stores: what [`FileLog`](crate::FileLog) has in its frames, and what a
+//! store of your own may have in its own.
+//!
+//! A frame around it is the store's business: where it begins and ends, and whether all of it is
+//! there. The parts of a write come in this order, each if it is there; numbers are little-endian.
+//!
+//! | part | bytes |
+//! | --- | --- |
+//! | hard state | 1 (u8), term (u64), whether there is a vote (u8), for whom (u64) |
+//! | `truncate_from` | 2 (u8), index (u64) |
+//! | `begin_after` | 3 (u8), index and term (u64 each) |
+//! | entries | 4 (u8), first index (u64), their number (u32); each: length (u32), then so many bytes: term (u64), kind (u8: 0 no-op, 1 command, 2 membership), content |
 
-use std::sync::Arc;
+use alloc::vec::Vec;
 
 use bytes::{Buf, BufMut, Bytes};
 use raft_core::{
-    Entries, Entry, HardState, LogIndex, LogPosition, Membership, NodeId, Payload, Term, Ticket,
-    Write,
+    Arc, Entries, Entry, HardState, LogIndex, LogPosition, Membership, NodeId, Payload, Term,
+    Ticket, Write,
 };
 
+#[cfg(feature = "std")]
 use crate::fit::Bounds;
 
 const HARD_STATE: u8 = 1;
 const TRUNCATE: u8 = 2;
 const BEGIN: u8 = 3;
 const ENTRIES: u8 = 4;
+#[cfg(feature = "std")]
 const HEAD: u8 = 5;
 
 const NOOP: u8 = 0;
@@ -27,24 +40,29 @@ const ENTRIES_BYTES: u64 = 13;
 const ENTRY_LEN_BYTES: u64 = 4;
 
 /// The length of the record that a segment begins with.
-pub(super) const HEAD_BYTES: u64 = 42;
+#[cfg(feature = "std")]
+pub(crate) const HEAD_BYTES: u64 = 42;
 
 /// The length of an entry's body without its command or configuration.
-pub(super) const ENTRY_BYTES: u32 = 9;
+pub(crate) const ENTRY_BYTES: u32 = 9;
 
 const SHORT: &str = "a record is longer than its frame";
 
-/// Where the body of an entry is in its segment, and the checksum by which it is known again.
+/// Where the body of an entry is in its file or flash, and the checksum by which it is known again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) offset: u64,
-    pub(super) len: u32,
-    pub(super) crc: u32,
+pub struct Place {
+    /// Where its body begins, counted as the `base` of [`encode`] is.
+    pub offset: u64,
+    /// The length of its body in bytes.
+    pub len: u32,
+    /// The CRC-32 of its body.
+    pub crc: u32,
 }
 
 impl Place {
     /// The offset of the byte behind the entry.
-    pub(super) fn end(self) -> u64 {
+    #[must_use]
+    pub fn end(self) -> u64 {
         self.offset.saturating_add(u64::from(self.len))
     }
 }
@@ -52,21 +70,24 @@ impl Place {
 /// What the segments before one have come to. Each segment but the first begins with it, so that
 /// those before it can be removed when their entries are of no use any more, and so that it shows
 /// when they are missing although their entries are of use.
+#[cfg(feature = "std")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) hard_state: HardState,
-    pub(super) bounds: Bounds,
+pub(crate) struct Head {
+    pub(crate) hard_state: HardState,
+    pub(crate) bounds: Bounds,
 }
 
-/// A write without any content. It needs no frame.
-pub(super) fn is_empty(write: &Write) -> bool {
+/// Whether a write is without any content. Such a one needs no frame.
+#[must_use]
+pub fn is_empty(write: &Write) -> bool {
     let Write { ticket: _, hard_state, truncate_from, begin_after, entries } = write;
     let removes = truncate_from.is_some() || begin_after.is_some();
     hard_state.is_none() && !removes && entries.is_empty()
 }
 
 /// The number of bytes that [`encode`] will append.
-pub(super) fn encoded_len(write: &Write) -> u64 {
+#[must_use]
+pub fn encoded_len(write: &Write) -> u64 {
     let entry = |entry: &Entry| {
         let content = match &entry.payload {
             Payload::Noop => 0,
@@ -83,9 +104,9 @@ pub(super) fn encoded_len(write: &Write) -> u64 {
         + entries
 }
 
-/// Appends `write` to `out` and says where its entries are, when `out` begins at `base` in the
-/// file. The caller has made sure that [`encoded_len`] fits a frame, so no length is cut.
-pub(super) fn encode(write: &Write, out: &mut Vec<u8>, base: u64) -> Vec<Place> {
+/// Appends `write` to `out` and says where its entries are, when `out` begins at `base`. The caller has
+/// made sure that [`encoded_len`] is below 4 GiB, so no length is cut.
+pub fn encode(write: &Write, out: &mut Vec<u8>, base: u64) -> Vec<Place> {
     if let Some(hard_state) = write.hard_state {
         out.put_u8(HARD_STATE);
         encode_hard_state(hard_state, out);
@@ -134,7 +155,8 @@ fn encode_position(position: LogPosition, out: &mut Vec<u8>) {
 }
 
 /// Appends a head to `out`: [`HEAD_BYTES`].
-pub(super) fn encode_head(head: Head, out: &mut Vec<u8>) {
+#[cfg(feature = "std")]
+pub(crate) fn encode_head(head: Head, out: &mut Vec<u8>) {
     out.put_u8(HEAD);
     encode_hard_state(head.hard_state, out);
     encode_position(head.bounds.begin_after, out);
@@ -142,7 +164,8 @@ pub(super) fn encode_head(head: Head, out: &mut Vec<u8>) {
 }
 
 /// Reads back what [`encode_head`] wrote. An error says what makes no sense.
-pub(super) fn decode_head(mut payload: Bytes) -> Result<Head, &'static str> {
+#[cfg(feature = "std")]
+pub(crate) fn decode_head(mut payload: Bytes) -> Result<Head, &'static str> {
     if payload.try_get_u8() != Ok(HEAD) {
         return Err("a segment does not begin with what those before it have come to");
     }
@@ -155,9 +178,12 @@ pub(super) fn decode_head(mut payload: Bytes) -> Result<Head, &'static str> {
     Ok(Head { hard_state, bounds: Bounds { begin_after, last } })
 }
 
-/// Reads back what [`encode`] wrote, from a payload that begins at `base` in the file. The write
-/// has the default ticket: tickets are not stored. An error says what makes no sense.
-pub(super) fn decode(payload: Bytes, base: u64) -> Result<(Write, Vec<Place>), &'static str> {
+/// Reads back what [`encode`] wrote, from a payload that begins at `base`. The write has the default
+/// ticket: tickets are not stored.
+///
+/// # Errors
+/// The payload is something else, for this reason.
+pub fn decode(payload: Bytes, base: u64) -> Result<(Write, Vec<Place>), &'static str> {
     let end = base + payload.len() as u64;
     let mut rest = payload;
     let mut write = nothing();
@@ -180,7 +206,10 @@ pub(super) fn decode(payload: Bytes, base: u64) -> Result<(Write, Vec<Place>), &
 }
 
 /// Reads the body of the entry at `index`.
-pub(super) fn decode_entry(index: LogIndex, mut body: Bytes) -> Result<Entry, &'static str> {
+///
+/// # Errors
+/// It is something else, for this reason.
+pub fn decode_entry(index: LogIndex, mut body: Bytes) -> Result<Entry, &'static str> {
     let term = decode_term(&mut body)?;
     let payload = match body.try_get_u8().map_err(|_| SHORT)? {
         NOOP if body.is_empty() => Payload::Noop,
