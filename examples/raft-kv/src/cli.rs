@@ -90,6 +90,11 @@ pub(crate) struct ServeArgs {
     /// Keep so many entries that a snapshot covers, for followers that are a little behind
     #[arg(long, value_name = "COUNT", default_value_t = 4096)]
     pub(crate) log_margin: u64,
+    /// How large a message with entries may be, for clusters with a member that has little memory;
+    /// four times that is the largest write, or pipeline of writes, and the same for all nodes
+    #[arg(long, value_name = "KIB", default_value_t = 1024,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) message_kib: u16,
     /// How many clients may be connected at once
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     pub(crate) max_clients: usize,

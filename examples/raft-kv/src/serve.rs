@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{process, thread};
 
-use raft_node::core::NodeId;
+use raft_node::core::{Config, NodeId};
 use raft_node::recording;
-use raft_node::session::KeepsItsState;
+use raft_node::session::{KeepsItsState, MAX_OVERHEAD};
 use raft_node::{NodeError, Settings, SnapshotPolicy, Storage, StoreError};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -19,7 +19,7 @@ use tracing::info;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{LogLevel, ServeArgs};
-use crate::limits::{MAX_COMMAND, MAX_RECORDING};
+use crate::limits::MAX_RECORDING;
 use crate::node::Node;
 use crate::server::{Server, ServerOptions};
 use crate::signals::{INTERRUPTED, Signals};
@@ -121,11 +121,21 @@ fn settings(args: &ServeArgs) -> Result<Settings, ServeError> {
     let policy = SnapshotPolicy::NEVER
         .entries(args.snapshot_entries)
         .bytes(args.snapshot_mib.saturating_mul(1 << 20));
-    let margin = args.log_margin;
+    let (margin, message) = (args.log_margin, usize::from(args.message_kib) << 10);
+    // All of a message's limits are those of the core for the default, and in proportion below it.
+    let limits = move |config: Config| {
+        config
+            .max_append_bytes(message)
+            .max_snapshot_chunk_bytes(message / 4)
+            .max_in_flight_bytes(8 * message)
+            .max_in_flight_snapshot_bytes(4 * message)
+            .max_command_bytes(4 * message + MAX_OVERHEAD)
+            .compaction_margin(margin)
+    };
     let mut settings = Settings::new(args.id)
         .election_timeout(args.election_timeout)
         .snapshots(policy)
-        .configure(move |config| config.max_command_bytes(MAX_COMMAND).compaction_margin(margin));
+        .configure(limits);
     let mut ids = BTreeSet::new();
     for (id, address) in &args.peers {
         if !ids.insert(*id) {

@@ -17,9 +17,8 @@ use raft_node::{FrozenState, StateMachine};
 use rpds::RedBlackTreeMapSync;
 
 pub use glob::Glob;
-pub(crate) use message::decode;
-pub use message::encode;
 pub use message::{Condition, Failure, Read, Reply, SetAnswer, Write};
+pub use message::{decode, encode};
 
 use crate::limits::{MAX_ANSWER, MAX_VALUE};
 use scan::Place;

@@ -153,7 +153,8 @@ pub fn encode<T: Serialize>(list: &[T]) -> Bytes {
 }
 
 /// Decodes what [`encode`] made of a list; `None` for anything else, such as bytes left at the end.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<Vec<T>> {
+#[must_use]
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<Vec<T>> {
     match postcard::take_from_bytes(bytes) {
         Ok((list, [])) => Some(list),
         _ => None,
