@@ -138,7 +138,8 @@ impl Cluster {
                 })?,
             }
         }
-        Ok(())
+        println!("wait until the chip's log was cut by a snapshot of the leader");
+        self.wait("a snapshot", |cluster| Ok(number(&cluster.chip.status()?, "snapshot") > 0))
     }
 
     fn told(
@@ -277,8 +278,6 @@ impl Cluster {
             Ok(number(&status, "applied") > 0
                 && number(&status, "applied") == number(&status, "commit"))
         })?;
-        let renewed = number(&self.chip.status()?, "snapshot") > 0;
-        println!("the chip has {} snapshot of the leader", if renewed { "a" } else { "no" });
         Ok(all.len())
     }
 
