@@ -158,7 +158,8 @@ fn write(nth: u64) -> Write {
         .then(|| LogPosition { index: index(compacted), term: term(1 + (compacted - 1) / 2 / 8) });
     Write {
         ticket: Ticket::default(),
-        hard_state: nth.is_multiple_of(8)
+        hard_state: nth
+            .is_multiple_of(8)
             .then(|| HardState { term: term(1 + nth / 8), vote: Some(NodeId::new(nth)) }),
         truncate_from: None,
         begin_after,
