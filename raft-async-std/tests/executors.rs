@@ -1,6 +1,5 @@
 //! What is this adapter's own: executors that are late, and executors that end.
 #![allow(missing_docs, reason = "tests are described by their names")]
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::net::TcpListener;
 use std::sync::Arc;
