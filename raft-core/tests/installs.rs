@@ -252,6 +252,17 @@ fn the_configuration_of_the_snapshot_is_in_force() {
     }
 }
 
+/// The same inputs give the same outputs, whether or not two equal configurations share memory.
+#[test]
+fn a_configuration_that_says_the_same_is_no_news() {
+    let mut node = follower();
+    node.hears(2, 2, append(at(0, 0), &[(1, ""), (2, "{1 2 3}")], 2));
+    node.hears(2, 2, all_of(&sent_by(2, &FOUR), 1));
+    assert_eq!((node.members(1).as_str(), node.applied(1).as_str()), ("{1 2 3}", "a b c"));
+    let told = |notice: &&Notice| matches!(notice, Notice::Membership(_));
+    assert_eq!(node.host(1).notices.iter().filter(told).count(), 0);
+}
+
 /// C58: a node that is no member by the snapshot takes it in, and is no candidate ever after.
 #[test]
 fn a_node_that_a_snapshot_leaves_out_does_not_campaign() {
