@@ -166,6 +166,12 @@ impl Deref for Entries {
     }
 }
 
+impl Default for Entries {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl PartialEq for Entries {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
@@ -204,7 +210,7 @@ pub struct HardState {
 /// all of that durable, together with every write before it, and answer with
 /// [`Event::Persisted`](crate::Event::Persisted) and the ticket. Writes may be synced together and
 /// only the newest ticket answered.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Write {
     /// Names this write, and all before it.

@@ -15,8 +15,7 @@ use alloc::vec::Vec;
 
 use bytes::{Buf, BufMut, Bytes};
 use raft_core::{
-    Arc, Entries, Entry, HardState, LogIndex, LogPosition, Membership, NodeId, Payload, Term,
-    Ticket, Write,
+    Arc, Entries, Entry, HardState, LogIndex, LogPosition, Membership, NodeId, Payload, Term, Write,
 };
 
 #[cfg(feature = "std")]
@@ -186,7 +185,7 @@ pub(crate) fn decode_head(mut payload: Bytes) -> Result<Head, &'static str> {
 pub fn decode(payload: Bytes, base: u64) -> Result<(Write, Vec<Place>), &'static str> {
     let end = base + payload.len() as u64;
     let mut rest = payload;
-    let mut write = nothing();
+    let mut write = Write::default();
     let mut places = Vec::new();
     let mut newest = 0;
     while let Ok(tag) = rest.try_get_u8() {
@@ -268,16 +267,6 @@ fn decode_index(rest: &mut Bytes) -> Result<LogIndex, &'static str> {
     LogIndex::new(rest.try_get_u64_le().map_err(|_| SHORT)?).ok_or("a number that is no index")
 }
 
-fn nothing() -> Write {
-    Write {
-        ticket: Ticket::default(),
-        hard_state: None,
-        truncate_from: None,
-        begin_after: None,
-        entries: Entries::empty(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -307,7 +296,7 @@ mod tests {
             truncate_from: LogIndex::new(9),
             begin_after: Some(position(8, 2)),
             entries: Entries::new(entries).unwrap(),
-            ..nothing()
+            ..Write::default()
         }
     }
 
@@ -365,7 +354,7 @@ mod tests {
     fn unknown_kinds_and_repeated_records_are_refused() {
         assert!(decode(Bytes::from_static(&[9]), 0).is_err());
         let mut twice = Vec::new();
-        let write = Write { hard_state: Some(HardState::default()), ..nothing() };
+        let write = Write { hard_state: Some(HardState::default()), ..Write::default() };
         encode(&write, &mut twice, 0);
         encode(&write, &mut twice, 0);
         assert!(decode(Bytes::from(twice), 0).is_err());

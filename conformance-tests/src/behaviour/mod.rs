@@ -30,7 +30,6 @@ mod members;
 mod neighbours;
 mod peers;
 mod places;
-
 mod snapshots;
 mod start;
 mod stop;

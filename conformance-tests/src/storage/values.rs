@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::test_runner::{Config, RngSeed};
 use raft_core::{
     Entries, Entry, HardState, LogIndex, LogPosition, Membership, NodeId, Payload, StoredLog, Term,
-    TermStart, Ticket, Write,
+    TermStart, Write,
 };
 use raft_node::LogStore;
 
@@ -58,13 +58,7 @@ pub fn position(at: u64, in_term: u64) -> LogPosition {
 /// A write of nothing.
 #[must_use]
 pub fn empty() -> Write {
-    Write {
-        ticket: Ticket::default(),
-        hard_state: None,
-        truncate_from: None,
-        begin_after: None,
-        entries: Entries::empty(),
-    }
+    Write::default()
 }
 
 /// A write that appends these.

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use conformance_tests::process::free_address;
 use raft_node::core::{Membership, NodeId};
 use tempfile::TempDir;
 
@@ -75,17 +76,12 @@ pub(crate) fn run(firmware: &Path, program: &Path, seed: u64) -> io::Result<()> 
     Ok(())
 }
 
-/// An address of this machine that is free.
-fn free() -> io::Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
-}
-
 impl Cluster {
     fn found(firmware: &Path, program: &Path, seed: u64) -> io::Result<Self> {
         let directory = TempDir::new()?;
         let mut random = fastrand::Rng::with_seed(seed);
         let listener = TcpListener::bind("127.0.0.1:0")?;
-        let peers = vec![free()?, free()?, listener.local_addr()?.to_string()];
+        let peers = vec![free_address(), free_address(), listener.local_addr()?.to_string()];
         gateway::start(UnixListener::bind(directory.path().join("line"))?, listener);
         let founders = (1..).zip(&peers).fold(Membership::new(), |members, (id, address)| {
             members.voter(NodeId::new(id), address)
@@ -94,7 +90,7 @@ impl Cluster {
         let chip = Chip::provision(firmware, directory.path(), id, founders, storage)?;
         let mut servers = Vec::new();
         for _ in RUNTIMES {
-            servers.push(Server { process: None, client: free()? });
+            servers.push(Server { process: None, client: free_address() });
         }
         let (program, journal) = (program.to_owned(), Journal::default());
         let mut cluster = Self { program, directory, peers, servers, chip, journal, random };

@@ -2,12 +2,12 @@
 //!
 //! A serial line has no connections and may lose its place when one side begins anew in the middle
 //! of a frame. So everything is sent in frames that end with a zero, in which no other zero is (COBS),
-//! and each frame has a CRC-32. The chip says [`Frame::Begin`] with a random number, and takes
+//! and each frame has a CRC-32. The chip says [`Frame::Begin`] with a number of its own for each start, and takes
 //! nothing in before the gateway has repeated that number: what is still on its way from before a
 //! reset is not for it. A frame that is damaged is passed over; the link above notices the gap,
 //! because its own messages have checksums, and connects anew.
 //!
-//! A frame is its kind (u8), the number of a channel or the random number (u32, little-endian), the
+//! A frame is its kind (u8), the number of a channel or of a start (u32, little-endian), the
 //! content, and the CRC-32 of all that (u32, little-endian).
 
 use alloc::vec::Vec;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use embedded_storage::nor_flash::NorFlash;
 use raft_node::core::{
     Arc, Entries, Entry, HardState, LogIndex, LogPosition, Membership, Payload, StoredLog, Term,
-    TermStart, Ticket, Write,
+    TermStart, Write,
 };
 use raft_node::fit::{self, Bounds};
 use raft_node::record::{self, Place};
@@ -221,7 +221,7 @@ impl<F: NorFlash> FlashLog<F> {
             hard_state: Some(self.index.hard_state),
             begin_after: (self.index.begin_after != LogPosition::default())
                 .then_some(self.index.begin_after),
-            ..nothing()
+            ..Write::default()
         };
         let mut bytes = Vec::new();
         record::encode(&state, &mut bytes, 0);
@@ -233,7 +233,7 @@ impl<F: NorFlash> FlashLog<F> {
             let entries = Entries::new(vec![entry]).unwrap_or_else(Entries::empty);
             bytes.clear();
             let base = u64::from(body_at::<F>(end)) + 1;
-            let copied = record::encode(&Write { entries, ..nothing() }, &mut bytes, base);
+            let copied = record::encode(&Write { entries, ..Write::default() }, &mut bytes, base);
             places.extend(copied.into_iter().map(|place| (place, term)));
             end = self.put(bank, end, WRITE, &bytes)?;
         }
@@ -339,15 +339,5 @@ impl<F: NorFlash + Send + 'static> LogStore for FlashLog<F> {
         self.add(METADATA, metadata)?;
         self.metadata = Bytes::copy_from_slice(metadata);
         Ok(())
-    }
-}
-
-fn nothing() -> Write {
-    Write {
-        ticket: Ticket::default(),
-        hard_state: None,
-        truncate_from: None,
-        begin_after: None,
-        entries: Entries::empty(),
     }
 }

@@ -198,18 +198,13 @@ impl fmt::Debug for FileLog {
 mod tests {
     use std::fs::{File, OpenOptions};
 
-    use raft_core::{Entry, HardState, Payload, Term, Ticket};
+    use raft_core::{Entry, HardState, Payload, Term};
 
     use super::*;
 
     fn in_term(term: u64) -> Write {
-        Write {
-            ticket: Ticket::default(),
-            hard_state: Some(HardState { term: Term::new(term).unwrap(), vote: None }),
-            truncate_from: None,
-            begin_after: None,
-            entries: Entries::empty(),
-        }
+        let hard_state = Some(HardState { term: Term::new(term).unwrap(), vote: None });
+        Write { hard_state, ..Write::default() }
     }
 
     /// Makes `append` fail once on a log whose file is exchanged for `broken`, and then checks that

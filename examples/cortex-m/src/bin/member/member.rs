@@ -239,11 +239,10 @@ impl Member {
     /// to which the log is cut.
     fn renew(&mut self, now: Instant) {
         let recent = self.renewed.is_some_and(|at| now.since(at) < RENEWAL);
-        let status = self.raft.status();
         if self.log.entry_bytes() < self.log.bank_bytes() / 2 || recent {
             return;
         }
-        if status.role == RoleKind::Leader {
+        if self.raft.status().role == RoleKind::Leader {
             self.hand_over();
         } else {
             self.events.push(Event::StateLost);
