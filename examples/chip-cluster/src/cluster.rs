@@ -134,8 +134,44 @@ impl Cluster {
                 })?,
             }
         }
-        println!("wait until the chip's log was cut by a snapshot of the leader");
-        self.wait("a snapshot", |cluster| Ok(number(&cluster.chip.status()?, "snapshot") > 0))
+        self.chip_serves_a_snapshot()
+    }
+
+    /// A server is away until the chip's log begins with a snapshot that the server lacks, and gets it
+    /// from the chip, which leads.
+    fn chip_serves_a_snapshot(&mut self) -> io::Result<()> {
+        let (away, other) = if self.random.bool() { (1, 2) } else { (2, 1) };
+        self.wait("the chip sends its snapshot", |cluster| {
+            cluster.told("kill a server for longer", |cluster| {
+                cluster.kill(away);
+                Ok(())
+            })?;
+            let missed = number(&cluster.chip.status()?, "last");
+            println!("wait until the leader has cut the chip's log by a snapshot");
+            cluster.wait("a snapshot", |cluster| {
+                Ok(number(&cluster.chip.status()?, "snapshot") > missed)
+            })?;
+            cluster.chip_leads()?;
+            let before = cluster.chip.status()?;
+            cluster.told("start the server again", |cluster| cluster.start(away))?;
+            let begun = Instant::now();
+            while begun.elapsed() < PATIENCE / 4 {
+                let after = cluster.chip.status()?;
+                if number(&after, "served") > number(&before, "served") {
+                    return Ok(true);
+                }
+                if !after.contains("role=Leader") {
+                    break;
+                }
+                thread::sleep(POLL);
+            }
+            Ok(false)
+        })?;
+        self.told("kill the other server: the one that was away is needed", |cluster| {
+            cluster.kill(other);
+            Ok(())
+        })?;
+        self.told("start it again", |cluster| cluster.start(other))
     }
 
     fn told(

@@ -16,10 +16,13 @@ use raft_node::StoreError;
 pub(crate) enum Found {
     /// Erased flash.
     Nothing,
-    /// A frame that was not finished. It was never acknowledged.
-    Torn,
+    /// A frame that was not finished; its body, if that is whole. Then it may count or not, if a cut
+    /// was the reason; it has to count, if the seal has changed since.
+    Torn(Option<Vec<u8>>),
     /// A whole frame.
     Frame(Vec<u8>),
+    /// What no cut explains.
+    Damaged(&'static str),
 }
 
 /// The length and its complement.
@@ -84,14 +87,14 @@ pub(crate) fn read<F: NorFlash>(flash: &mut F, at: u32, end: u32) -> Result<Foun
     if header.iter().all(|byte| *byte == 0xff) {
         return match is_erased(flash, behind_header, end)? {
             true => Ok(Found::Nothing),
-            false => Err(damaged("something lies behind the end", at)),
+            false => Ok(Found::Damaged("something lies behind the end")),
         };
     }
     let room = (end - at) as usize;
     if length != !word(4) || size::<F>(0) + length as usize > room {
         return match is_erased(flash, behind_header, end)? {
-            true => Ok(Found::Torn),
-            false => Err(damaged("the length of a frame", at)),
+            true => Ok(Found::Torn(None)),
+            false => Ok(Found::Damaged("the length of a frame")),
         };
     }
     let length = length as usize;
@@ -99,18 +102,15 @@ pub(crate) fn read<F: NorFlash>(flash: &mut F, at: u32, end: u32) -> Result<Foun
     let mut content = vec![0; size::<F>(length) - unit];
     flash.read(behind_header, &mut content).map_err(failed)?;
     let seal = content.split_off(content.len() - unit);
-    if seal.iter().any(|byte| *byte != 0) {
-        return match is_erased(flash, behind, end)? {
-            true => Ok(Found::Torn),
-            false => Err(damaged("a frame that is not sealed", at)),
-        };
-    }
     let checksum: Vec<u8> = content.drain(..CHECKSUM).collect();
     content.truncate(length);
-    if checksum != crc32fast::hash(&content).to_le_bytes() {
-        return Err(damaged("the content of a frame", at));
-    }
-    Ok(Found::Frame(content))
+    let whole = checksum == crc32fast::hash(&content).to_le_bytes();
+    Ok(match seal.iter().all(|byte| *byte == 0) {
+        true if whole => Found::Frame(content),
+        true => Found::Damaged("the content of a frame"),
+        false if is_erased(flash, behind, end)? => Found::Torn(whole.then_some(content)),
+        false => Found::Damaged("a frame that is not sealed"),
+    })
 }
 
 /// Whether nothing is written between two places.
@@ -131,11 +131,4 @@ pub(crate) fn is_erased<F: NorFlash>(
         at += part as u32;
     }
     Ok(true)
-}
-
-/// Whether the frame that ends at `end` was finished.
-pub(crate) fn is_sealed<F: NorFlash>(flash: &mut F, end: u32) -> Result<bool, StoreError> {
-    let mut seal = vec![0xff; unit::<F>()];
-    flash.read(end - unit::<F>() as u32, &mut seal).map_err(failed)?;
-    Ok(seal.iter().all(|byte| *byte == 0))
 }

@@ -2,8 +2,10 @@
 //!
 //! The flash is two banks. One of them is in use: it begins with a frame that has its generation, and
 //! the writes follow it, a frame for each. When it is full, what is still of use is copied to the
-//! other bank, whose first frame is written last: it makes that bank the one in use. When even that
-//! does not fit, the log is full, and the node has to stop.
+//! other bank, whose first frame is written last: it makes that bank the one in use. Then the first
+//! frame of the old bank is erased, before anything else is written: so two banks that begin with a
+//! frame hold the same, and a bank whose first frame is damaged is not passed over for an older one.
+//! When even the copy does not fit, the log is full, and the node has to stop.
 
 use alloc::collections::VecDeque;
 use alloc::string::ToString;
@@ -38,6 +40,14 @@ pub struct FlashLog<F> {
     end: u32,
     metadata: Bytes,
     index: Index,
+}
+
+/// The first frame of a bank. Of two, the one that was finished counts, and then the newer one.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Head {
+    is_sealed: bool,
+    generation: u32,
+    bank: u32,
 }
 
 #[derive(Default)]
@@ -94,13 +104,12 @@ impl<F: NorFlash> FlashLog<F> {
     pub fn open(flash: F) -> Result<Self, StoreError> {
         let (metadata, index) = (Bytes::new(), Index::default());
         let mut log = Self { flash, bank: 0, generation: 0, end: 0, metadata, index };
-        let heads = [log.head(0)?, log.head(1)?];
-        let newest = heads.iter().enumerate().filter_map(|(bank, head)| Some(((*head)?, bank)));
-        match newest.max() {
+        match log.head(0)?.max(log.head(1)?) {
             None => log.format()?,
-            Some((generation, bank)) => {
-                (log.generation, log.bank) = (generation, bank as u32);
-                if log.recover()? {
+            Some(Head { is_sealed, generation, bank }) => {
+                (log.generation, log.bank) = (generation, bank);
+                log.retire(1 - bank)?;
+                if log.recover()? || !is_sealed {
                     log.compact()?;
                 }
             }
@@ -112,33 +121,41 @@ impl<F: NorFlash> FlashLog<F> {
         bank * self.bank_bytes()
     }
 
-    /// The generation of a bank; nothing if it was not finished.
-    fn head(&mut self, bank: u32) -> Result<Option<u32>, StoreError> {
+    /// The first frame of a bank, if there is one.
+    fn head(&mut self, bank: u32) -> Result<Option<Head>, StoreError> {
         let from = self.start(bank);
         // Only the first frame is looked at here, so what is behind it is none of its business.
-        let end = from + size::<F>(HEAD) as u32;
-        match frame::read(&mut self.flash, from, end) {
-            Ok(Found::Frame(body)) if body.starts_with(MAGIC) => {
-                Ok(body.get(4..HEAD).and_then(|it| it.try_into().ok()).map(u32::from_le_bytes))
-            }
-            // A bank that was sealed is not passed over for the one before it.
-            Err(error) if frame::is_sealed(&mut self.flash, end)? => Err(error),
-            // An erasure that was cut short leaves anything.
-            _ => Ok(None),
-        }
+        let (body, is_sealed) =
+            match frame::read(&mut self.flash, from, from + size::<F>(HEAD) as u32)? {
+                Found::Frame(body) => (body, true),
+                Found::Torn(Some(body)) => (body, false),
+                // An erasure that was cut short leaves anything.
+                Found::Nothing | Found::Torn(None) | Found::Damaged(_) => return Ok(None),
+            };
+        let generation = body.strip_prefix(MAGIC).and_then(|it| it.try_into().ok());
+        let head = |it| Head { is_sealed, generation: u32::from_le_bytes(it), bank };
+        Ok(generation.map(head))
     }
 
     /// Begins a log in erased flash, in which at most the first frame was begun.
     fn format(&mut self) -> Result<(), StoreError> {
         let (from, end) = (size::<F>(HEAD) as u32, self.flash.capacity() as u32);
         if !frame::is_erased(&mut self.flash, from, end)? {
-            return Err(StoreError::Other("the flash is neither erased nor a log".to_string()));
+            let what = "the flash is neither erased nor a log, or the log is damaged where it begins";
+            return Err(StoreError::Other(what.to_string()));
         }
-        if !frame::is_erased(&mut self.flash, 0, from)? {
-            self.flash.erase(0, F::ERASE_SIZE as u32).map_err(failed)?;
-        }
+        self.retire(0)?;
         self.seal(0, 1)?;
         self.end = from;
+        Ok(())
+    }
+
+    /// Takes care that a bank has no first frame.
+    fn retire(&mut self, bank: u32) -> Result<(), StoreError> {
+        let start = self.start(bank);
+        if !frame::is_erased(&mut self.flash, start, start + size::<F>(HEAD) as u32)? {
+            self.flash.erase(start, start + F::ERASE_SIZE as u32).map_err(failed)?;
+        }
         Ok(())
     }
 
@@ -157,14 +174,19 @@ impl<F: NorFlash> FlashLog<F> {
         let bank_end = start + self.bank_bytes();
         self.end = start + size::<F>(HEAD) as u32;
         loop {
-            let body = match frame::read(&mut self.flash, self.end, bank_end)? {
+            let (body, is_finished) = match frame::read(&mut self.flash, self.end, bank_end)? {
                 Found::Nothing => return Ok(false),
-                Found::Torn => return Ok(true),
-                Found::Frame(body) => body,
+                Found::Torn(None) => return Ok(true),
+                Found::Torn(Some(body)) => (body, false),
+                Found::Frame(body) => (body, true),
+                Found::Damaged(what) => return Err(frame::damaged(what, self.end)),
             };
             let frame_bytes = size::<F>(body.len()) as u32;
             self.replay(body)?;
             self.end += frame_bytes;
+            if !is_finished {
+                return Ok(true);
+            }
         }
     }
 
@@ -240,7 +262,7 @@ impl<F: NorFlash> FlashLog<F> {
         self.seal(bank, self.generation + 1)?;
         self.index.entries = places;
         self.end = end;
-        Ok(())
+        self.retire(1 - bank)
     }
 
     /// Reads one entry.

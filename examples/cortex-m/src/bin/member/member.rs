@@ -63,6 +63,8 @@ pub(crate) struct Member {
     /// When the leader was last asked for a snapshot.
     renewed: Option<Instant>,
     requests: u64,
+    /// The bytes of snapshots that were read for others.
+    served: u64,
     /// Lines for the console.
     pub(crate) news: VecDeque<String>,
 }
@@ -144,6 +146,7 @@ impl Member {
             outputs: Vec::new(),
             renewed: None,
             requests: 0,
+            served: 0,
             news: VecDeque::new(),
         })
     }
@@ -193,6 +196,7 @@ impl Member {
             }
             Output::ReadSnapshot { snapshot, offset, max_bytes } => {
                 let data = self.snapshots.read(&snapshot, offset, max_bytes)?;
+                self.served += data.as_ref().map_or(0, |data| data.len() as u64);
                 Event::SnapshotRead { snapshot, offset, data }
             }
             Output::WriteSnapshot(piece) => {
@@ -257,12 +261,13 @@ impl Member {
         let Machine { applied, commands, hash } = self.machine;
         alloc::format!(
             "status role={:?} term={} leader={} commit={} applied={applied} commands={commands} \
-             hash={hash:08x} snapshot={} last={} starts={}",
+             hash={hash:08x} snapshot={} served={} last={} starts={}",
             status.role,
             status.term,
             status.leader.map_or(0, |leader| leader.get()),
             status.commit,
             status.snapshot,
+            self.served,
             status.last,
             self.starts,
         )
