@@ -18,7 +18,7 @@ use raft_node::{ClusterId, Identity, LogStore};
 /// firmware has the same numbers.
 const RAM_BYTES: usize = 16 << 20;
 const FLASH_AT: usize = 12 << 20;
-const LOG_BYTES: usize = 128 << 10;
+const LOG_BYTES: usize = 192 << 10;
 
 /// How long the chip may take to answer at its console.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -26,7 +26,7 @@ const IRQS: [Irq; 5] = [Irq(0), Irq(1), Irq(2), Irq(3), Irq(9)];
 /// The last 4 MiB of the board's large RAM, which no image touches. Where they begin, and so many
 /// bytes are the log's; those of the snapshots come behind them.
 const FLASH: usize = 0x21c0_0000;
-const LOG_BYTES: usize = 128 << 10;
+const LOG_BYTES: usize = 192 << 10;
 const SNAPSHOT_BYTES: usize = 3 << 20;
 
 /// The number of an interrupt.

@@ -23,7 +23,8 @@ use crate::links::Links;
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(1500);
 /// What is left of a message when the leader's option `--message-kib` is 8.
 const MESSAGE_BYTES: usize = 8 << 10;
-/// How often the leader is asked for a new snapshot at most.
+/// How often the leader is asked for a new snapshot at most, and how often the leadership is handed
+/// over for that.
 const RENEWAL: Duration = Duration::from_secs(2);
 
 /// The member can't start, or can't go on.
@@ -60,8 +61,8 @@ pub(crate) struct Member {
     /// What has happened and the core does not know yet.
     pub(crate) events: Vec<Event>,
     outputs: Vec<Output>,
-    /// When the leader was last asked for a snapshot.
-    renewed: Option<Instant>,
+    /// When something was last done to shorten the log, and in which role.
+    renewed: Option<(Instant, RoleKind)>,
     requests: u64,
     /// The bytes of snapshots that were read for others.
     served: u64,
@@ -242,16 +243,16 @@ impl Member {
     /// bank, it gives up its state, which is nothing but a count, and the leader sends a snapshot, up
     /// to which the log is cut.
     fn renew(&mut self, now: Instant) {
-        let recent = self.renewed.is_some_and(|at| now.since(at) < RENEWAL);
+        let role = self.raft.status().role;
+        let recent = self.renewed.is_some_and(|(at, its)| its == role && now.since(at) < RENEWAL);
         if self.log.entry_bytes() < self.log.bank_bytes() / 2 || recent {
             return;
         }
-        if self.raft.status().role == RoleKind::Leader {
-            self.hand_over();
-        } else {
-            self.events.push(Event::StateLost);
+        match role {
+            RoleKind::Leader => self.hand_over(),
+            _ => self.events.push(Event::StateLost),
         }
-        self.renewed = Some(now);
+        self.renewed = Some((now, role));
         self.news.push_back("the log is half full: a new snapshot is asked for".into());
     }
 
