@@ -1,11 +1,14 @@
-//! A replicated counter: three nodes in one process, each with a directory of its own
-//! below the system's directory for temporary files. A second run goes on counting, with `smol` as
-//! an argument on smol.
+//! A replicated counter: three nodes in one process, which keep what they know below the system's
+//! directory for temporary files. A second run goes on counting. With the argument `smol` it runs on
+//! smol, else on async-std.
 
+use std::error::Error;
 use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
-use raft_async_std::{Executor, Node, Settings};
+use raft_async_std::{Executor, Settings, start};
 use raft_node::core::{LogIndex, NodeId};
 use raft_node::{FrozenState, StateMachine, Storage};
 
@@ -35,21 +38,34 @@ impl StateMachine for Counter {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    if std::env::args().any(|argument| argument == "smol") {
-        return smol::block_on(count(Executor::smol()));
-    }
-    async_std::task::block_on(count(Executor::async_std()))
+fn main() -> Result<(), Box<dyn Error>> {
+    let addresses = [7201, 7202, 7203].map(|port| format!("127.0.0.1:{port}"));
+    let directory = std::env::temp_dir().join("raft-counter");
+    let count = if std::env::args().any(|argument| argument == "smol") {
+        smol::block_on(count(Executor::smol(), &directory, &addresses))
+    } else {
+        async_std::task::block_on(count(Executor::async_std(), &directory, &addresses))
+    };
+    println!("counted to {}", count?);
+    Ok(())
 }
 
-async fn count(executor: Executor) -> Result<(), Box<dyn std::error::Error>> {
+/// Starts a node at each of these addresses, counts once, and stops them. Returns the count.
+pub(crate) async fn count(
+    executor: Executor,
+    directory: &Path,
+    addresses: &[String],
+) -> Result<String, Box<dyn Error>> {
+    let ids = (1..).map(NodeId::new);
     let mut nodes = Vec::new();
-    for id in 1..=3 {
-        let settings = (1..=3).fold(Settings::new(NodeId::new(id)), |settings, peer| {
-            settings.peer(NodeId::new(peer), format!("127.0.0.1:{}", 7200 + peer))
-        });
-        let storage = Storage::open(std::env::temp_dir().join(format!("raft-counter-{id}")))?;
-        nodes.push(Node::start(executor.clone(), settings, storage, Counter::default()).await?);
+    for id in ids.clone().take(addresses.len()) {
+        // Nodes on one machine need not wait long for each other.
+        let mut settings = Settings::new(id).election_timeout(Duration::from_millis(300));
+        for (peer, address) in ids.clone().zip(addresses) {
+            settings = settings.peer(peer, address);
+        }
+        let storage = Storage::open(directory.join(format!("node-{id}")))?;
+        nodes.push(start(executor.clone(), settings, storage, Counter::default()).await?);
     }
 
     for node in &nodes {
@@ -57,12 +73,12 @@ async fn count(executor: Executor) -> Result<(), Box<dyn std::error::Error>> {
     }
 
     // Any node will do: a follower passes the command on.
-    let answer = nodes[0].handle().propose("increment").await?;
-    println!("after one increment: {}", String::from_utf8_lossy(&answer));
-    println!("read at node 2: {:?}", nodes[1].handle().read("").await?);
+    let count = nodes[0].handle().propose("increment").await?;
+    // So it is with reads, and they reflect all that was answered before.
+    assert_eq!(nodes[1].handle().read("").await?, count);
 
     for node in nodes {
         node.shutdown().await?;
     }
-    Ok(())
+    Ok(String::from_utf8(count.to_vec())?)
 }

@@ -2,7 +2,7 @@
 //! tasks of your executor.
 //!
 //! Implement [`StateMachine`](raft_node::StateMachine), open a [`Storage`], say in the [`Settings`]
-//! who is in the cluster, and [start](Node::start) a [`Node`] on an [`Executor`]. Everybody else in
+//! who is in the cluster, and [`start`] a [`Node`] on an [`Executor`]. Everybody else in
 //! the program talks to it through a [`Handle`]. This is `examples/counter.rs`:
 //!
 //! ```no_run
@@ -60,9 +60,9 @@ mod node;
 mod wait;
 
 pub use executor::Executor;
-pub use node::Node;
+pub use node::{start, start_on_network};
 pub use raft_node;
 pub use raft_node::{
-    ClusterId, Handle, Leadership, NodeError, NodeStatus, RequestError, Settings, SnapshotPolicy,
-    Storage,
+    ClusterId, Handle, Leadership, Node, NodeError, NodeStatus, RequestError, Settings,
+    SnapshotPolicy, Storage,
 };

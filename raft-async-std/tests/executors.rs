@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_io::Timer;
 use conformance_tests::process::{Echo, free_address, in_time, settings};
 use futures_lite::future;
-use raft_async_std::{Executor, Node, NodeError, Storage};
+use raft_async_std::{Executor, NodeError, Storage, start};
 
 /// The port is free as soon as those who wait are told, whenever the executor comes to it.
 #[test]
@@ -23,8 +23,8 @@ fn a_shutdown_waits_for_tasks_whose_turn_comes_late() {
     });
     let address = free_address();
     let settings = settings(1, std::slice::from_ref(&address));
-    let start = Node::start(executor, settings, Storage::in_memory(), Echo);
-    let node = in_time("a start", start).unwrap();
+    let started = start(executor, settings, Storage::in_memory(), Echo);
+    let node = in_time("a start", started).unwrap();
     in_time("a shutdown", node.shutdown()).unwrap();
     TcpListener::bind(address).unwrap();
 }
@@ -40,8 +40,8 @@ fn a_node_whose_executor_ends_says_so() {
         }
     });
     let addresses = [free_address(), free_address()];
-    let start = Node::start(executor, settings(1, &addresses), Storage::in_memory(), Echo);
-    let node = in_time("a start", start).unwrap();
+    let started = start(executor, settings(1, &addresses), Storage::in_memory(), Echo);
+    let node = in_time("a start", started).unwrap();
     for _ in 0..100 {
         future::block_on(future::poll_once(tasks.tick()));
     }

@@ -1,4 +1,5 @@
-//! What clients of a node hold in threads: the same as [`Handle`](crate::Handle), without futures.
+//! What clients and the owner of a node hold in threads: the same as [`Handle`](crate::Handle) and
+//! [`Node`](crate::Node), without futures.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -164,6 +165,66 @@ impl Handle {
     #[must_use]
     pub const fn client(&self) -> &Client {
         &self.client
+    }
+}
+
+/// A running node. Dropping it asks the node to stop, without waiting for it.
+#[derive(Debug)]
+pub struct Node {
+    id: NodeId,
+    handle: Handle,
+}
+
+impl Node {
+    /// For adapters: the node of this handle, and of this id, belongs to whoever has what this
+    /// returns.
+    #[must_use = "dropping it stops the node"]
+    pub const fn new(id: NodeId, handle: Handle) -> Self {
+        Self { id, handle }
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub const fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// A handle for clients.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits until the node has stopped, for whatever reason. It may be asked any number of times.
+    ///
+    /// # Errors
+    /// The node stopped by itself: its store or its state machine failed.
+    pub fn stopped(&self) -> Result<(), Arc<NodeError>> {
+        self.handle.stopped()
+    }
+
+    /// Stops the node at once, as a crash would, and waits until it has.
+    ///
+    /// # Errors
+    /// The node had stopped by itself before: its store or its state machine failed.
+    pub fn kill(self) -> Result<(), Arc<NodeError>> {
+        self.handle.client().kill();
+        self.handle.stopped()
+    }
+
+    /// Stops the node and waits until it has, see [`Handle::shutdown`].
+    ///
+    /// # Errors
+    /// The node had stopped by itself before: its store or its state machine failed.
+    pub fn shutdown(self) -> Result<(), Arc<NodeError>> {
+        self.handle.client().stop();
+        self.handle.stopped()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.handle.client().stop();
     }
 }
 

@@ -7,11 +7,11 @@ use raft_core::{Instant, Message};
 use crate::news::{End, News};
 use crate::watched::Watched;
 use crate::{
-    Client, Clock, Handle, Node, NodeError, Notifier, Peers, Reception, Settings, StateMachine,
+    Client, Clock, Handle, Host, NodeError, Notifier, Peers, Reception, Settings, StateMachine,
     Storage, Threads, Turn, Wiring, blocking,
 };
 
-/// A [`Node`] for the loop of an adapter: [`turn`](Driver::turn) it until it stops, then
+/// A [`Host`] for the loop of an adapter: [`turn`](Driver::turn) it until it stops, then
 /// [`close`](Driver::close) it, end the tasks of its links, and [`join`](Ending::join) what is left
 /// where blocking is allowed. Those who wait for the end are told then.
 ///
@@ -19,7 +19,7 @@ use crate::{
 /// [`NodeError::ThreadGone`].
 #[derive(Debug)]
 pub struct Driver {
-    node: Node,
+    host: Host,
     clock: Clock,
     client: Client,
     news: Watched<News>,
@@ -41,11 +41,11 @@ pub enum Next {
 }
 
 impl Driver {
-    /// Starts a node, see [`Node::new`]: this blocks. `notify` wakes the loop, and `send` passes a
+    /// Starts a node, see [`Host::new`]: this blocks. `notify` wakes the loop, and `send` passes a
     /// message on to the peer that it names, or drops it; see [`Wiring`].
     ///
     /// # Errors
-    /// Those of [`Node::new`].
+    /// Those of [`Host::new`].
     pub fn start(
         settings: &Settings,
         storage: Storage,
@@ -62,10 +62,10 @@ impl Driver {
             observe: Box::new(move |notice| told.update(|news| news.take_in(notice))),
         };
         let clock = Clock::start();
-        let (node, client) = Node::new(settings, storage, machine, wiring, clock.now())?;
-        let reception = Reception::new(node.peers().clone(), client.clone(), max_frame);
+        let (host, client) = Host::new(settings, storage, machine, wiring, clock.now())?;
+        let reception = Reception::new(host.peers().clone(), client.clone(), max_frame);
         let end = End::of(news.clone());
-        Ok(Self { node, clock, client, news, reception, end })
+        Ok(Self { host, clock, client, news, reception, end })
     }
 
     /// What clients hold, for tasks.
@@ -83,7 +83,7 @@ impl Driver {
     /// Whom to dial.
     #[must_use]
     pub const fn peers(&self) -> &Peers {
-        self.node.peers()
+        self.host.peers()
     }
 
     /// For those who dial this node.
@@ -92,10 +92,10 @@ impl Driver {
         self.reception.clone()
     }
 
-    /// Gives the node a turn, see [`Node::turn`].
+    /// Gives the node a turn, see [`Host::turn`].
     pub fn turn(&mut self) -> Next {
         let clock = self.clock;
-        match self.node.turn(|| clock.now()) {
+        match self.host.turn(|| clock.now()) {
             Turn::Continue { more: true, .. } => Next::Again,
             Turn::Continue { deadline, .. } => {
                 Next::Wait(deadline.map(|deadline: Instant| clock.until(deadline)))
@@ -107,7 +107,7 @@ impl Driver {
     /// Ends the node: everybody who waits for an answer has one. `result` is what the last turn has
     /// said.
     pub fn close(self, result: Result<(), NodeError>) -> Ending {
-        let threads = self.node.close();
+        let threads = self.host.close();
         self.end.begin();
         Ending { result, threads, end: self.end }
     }

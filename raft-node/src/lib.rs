@@ -11,11 +11,12 @@
 //! | [`Storage`] | where the node keeps its log and its snapshots: files, or memory for tests |
 //! | [`LogStore`], [`SnapshotStore`] | the two parts of it, to be written for other kinds of storage |
 //! | [`Settings`] | who is in the cluster, and at which address |
-//! | [`Node`] | the core with a thread for its disk and one for its state machine |
-//! | [`Client`] | its front door: requests with callbacks, from any thread |
+//! | [`Node`], [`blocking::Node`] | a running node: whoever has it owns the node |
 //! | [`Handle`], [`blocking::Handle`] | what clients hold in tasks and in threads, on every adapter |
+//! | [`Client`] | the front door behind them: requests with callbacks, from any thread |
 //! | [`session`] | commands that may be tried again: applied once |
-//! | [`Driver`], [`Ending`] | a node with its clock and its news, for the loop of an adapter |
+//! | [`Host`] | the core with a thread for its disk and one for its state machine |
+//! | [`Driver`], [`Ending`] | a host with its clock and its news, for the loop of an adapter |
 //! | [`Recorder`] | is told what goes into a node's core, so that it can be shown again |
 //! | [`Peers`] | who the peers are, and where |
 //! | [`Reception`], [`Caller`] | what becomes of connections from peers |
@@ -37,7 +38,7 @@
 //!
 //! # The loop of an adapter
 //!
-//! An adapter gives a [`Node`] its turns and moves bytes. This is a whole one, on a thread that
+//! An adapter gives a [`Host`] its turns and moves bytes. This is a whole one, on a thread that
 //! parks, for a network that is just a function. What arrives from peers goes to
 //! [`Client::deliver`]. A [`Driver`] brings the clock, and handles that can be waited with.
 //!
@@ -46,7 +47,7 @@
 //!
 //! use raft_node::core::Message;
 //! use raft_node::{
-//!     Client, Clock, Node, NodeError, Settings, StateMachine, Storage, Turn, Wiring,
+//!     Client, Clock, Host, NodeError, Settings, StateMachine, Storage, Turn, Wiring,
 //! };
 //!
 //! fn run(
@@ -62,15 +63,15 @@
 //!         send: Box::new(send),
 //!         observe: Box::new(|_| {}),
 //!     };
-//!     let (mut node, client) = Node::new(settings, storage, machine, wiring, clock.now())?;
+//!     let (mut host, client) = Host::new(settings, storage, machine, wiring, clock.now())?;
 //!     started(client);
 //!     loop {
-//!         match node.turn(|| clock.now()) {
+//!         match host.turn(|| clock.now()) {
 //!             Turn::Continue { more: true, .. } => thread::yield_now(),
 //!             Turn::Continue { deadline: None, .. } => thread::park(),
 //!             Turn::Continue { deadline: Some(at), .. } => thread::park_timeout(clock.until(at)),
 //!             Turn::Stopped(result) => {
-//!                 node.close().join();
+//!                 host.close().join();
 //!                 return result;
 //!             }
 //!         }
@@ -151,6 +152,8 @@ mod file_snapshots;
 pub mod fit;
 #[cfg(feature = "std")]
 mod handle;
+#[cfg(feature = "std")]
+mod host;
 mod identity;
 #[cfg(feature = "std")]
 mod librarian;
@@ -206,6 +209,8 @@ pub use file_log::{FileLog, FileLogOptions};
 pub use file_snapshots::FileSnapshots;
 #[cfg(feature = "std")]
 pub use handle::Handle;
+#[cfg(feature = "std")]
+pub use host::{Host, NodeStatus, Threads, Turn, Wiring};
 pub use identity::{Identity, IdentityError};
 pub use link::{ClusterId, Inbound, LinkError, Outgoing, Received};
 pub use lock::{Mutex, MutexGuard};
@@ -214,7 +219,7 @@ pub use memory_log::MemoryLog;
 pub use memory_snapshots::MemorySnapshots;
 pub use no_std_io2::io;
 #[cfg(feature = "std")]
-pub use node::{Node, NodeStatus, Threads, Turn, Wiring};
+pub use node::Node;
 pub use notifier::Notifier;
 pub use outbound::{Outbound, PeerQueue};
 pub use peers::{Peers, Route};

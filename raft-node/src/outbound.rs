@@ -75,4 +75,10 @@ impl Outbound {
             queue.push(message);
         }
     }
+
+    /// The same as a function of its own, as a node wants it.
+    pub fn sender(&self) -> impl FnMut(Message) + Send + 'static {
+        let outbound = self.clone();
+        move |message| outbound.send(&message)
+    }
 }

@@ -1,7 +1,7 @@
 //! Raft on plain threads: a replicated state machine without an executor.
 //!
 //! Implement [`StateMachine`](raft_node::StateMachine), open a [`Storage`], say in the [`Settings`]
-//! who is in the cluster, and [start](Node::start) a [`Node`]. Everybody else in the program talks
+//! who is in the cluster, and [`start`] a [`Node`]. Everybody else in the program talks
 //! to it through a [`Handle`]. This is `examples/counter.rs`:
 //!
 //! ```no_run
@@ -37,9 +37,9 @@ mod listen;
 mod node;
 mod wait;
 
-pub use node::Node;
+pub use node::{start, start_on_network};
 pub use raft_node;
-pub use raft_node::blocking::Handle;
+pub use raft_node::blocking::{Handle, Node};
 pub use raft_node::{
     ClusterId, Leadership, NodeError, NodeStatus, RequestError, Settings, SnapshotPolicy, Storage,
 };

@@ -1,55 +1,19 @@
-//! What the threads of a node wait with.
+//! What the threads of the links wait with.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use raft_node::{Notifier, Reception};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Wakes one thread that waits for nothing else.
-#[derive(Default)]
-pub(crate) struct Signal {
-    given: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Signal {
-    pub(crate) fn notifier(self: &Arc<Self>) -> Notifier {
-        let signal = self.clone();
-        Arc::new(move || {
-            *signal.given() = true;
-            signal.changed.notify_one();
-        })
-    }
-
-    fn given(&self) -> MutexGuard<'_, bool> {
-        self.given.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for a signal that was given since the last wait, or for as long as this.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) {
-        let given = self.given();
-        let mut given = match timeout {
-            None => self.changed.wait_while(given, |given| !*given),
-            Some(timeout) => self
-                .changed
-                .wait_timeout_while(given, timeout, |given| !*given)
-                .map(|(given, _)| given)
-                .map_err(|poisoned| PoisonError::new(poisoned.into_inner().0)),
-        }
-        .unwrap_or_else(PoisonError::into_inner);
-        *given = false;
-    }
-}
-
-/// Wakes one thread that waits for a socket too.
+/// Wakes one thread that waits for a socket, too.
 pub(crate) struct Bell {
     stopped: AtomicBool,
     ringing: UnixStream,

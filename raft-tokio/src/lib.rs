@@ -1,7 +1,7 @@
 //! Raft on tokio: a replicated state machine as a few tasks of your runtime.
 //!
 //! Implement [`StateMachine`](raft_node::StateMachine), open a [`Storage`], say in the [`Settings`]
-//! who is in the cluster, and [start](Node::start) a [`Node`]. Everybody else in the program talks
+//! who is in the cluster, and [`start`] a [`Node`]. Everybody else in the program talks
 //! to it through a [`Handle`]. This is `examples/counter.rs`:
 //!
 //! ```no_run
@@ -34,11 +34,11 @@ mod dial;
 mod listen;
 mod node;
 
-pub use node::Node;
+pub use node::{start, start_on_network};
 pub use raft_node;
 pub use raft_node::{
-    ClusterId, Handle, Leadership, NodeError, NodeStatus, RequestError, Settings, SnapshotPolicy,
-    Storage,
+    ClusterId, Handle, Leadership, Node, NodeError, NodeStatus, RequestError, Settings,
+    SnapshotPolicy, Storage,
 };
 
 /// The example of the project's front page has to compile.

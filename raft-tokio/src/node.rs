@@ -3,9 +3,9 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use raft_node::core::{Message, NodeId};
+use raft_node::core::Message;
 use raft_node::{
-    Driver, Ending, Handle, Next, NodeError, Notifier, Outbound, Settings, StateMachine, Storage,
+    Driver, Ending, Next, Node, NodeError, Notifier, Outbound, Settings, StateMachine, Storage,
 };
 use tokio::sync::Notify;
 use tokio::task::{self, JoinSet};
@@ -14,120 +14,65 @@ use tokio::time;
 use crate::dial::dial_all;
 use crate::listen::{bind, listen};
 
-/// A running node. Dropping it asks the node to stop, without waiting for it.
-#[derive(Debug)]
-pub struct Node {
-    id: NodeId,
-    handle: Handle,
+/// Starts a node whose peers are reached over TCP: it listens before this returns. Call it
+/// within a tokio runtime with time and I/O enabled.
+///
+/// # Errors
+/// The settings make no sense, the store is damaged, the address is taken.
+pub async fn start(
+    settings: Settings,
+    storage: Storage,
+    machine: impl StateMachine,
+) -> Result<Node, NodeError> {
+    let socket = bind(&settings).await?;
+    let outbound = Outbound::default();
+    let send = outbound.sender();
+    launch(settings, storage, machine, send, |driver, tasks| {
+        tasks.spawn(listen(socket, driver.reception()));
+        tasks.spawn(dial_all(driver.peers().clone(), outbound));
+    })
+    .await
 }
 
-impl Node {
-    /// Starts a node whose peers are reached over TCP: it listens before this returns. Call it
-    /// within a tokio runtime with time and I/O enabled.
-    ///
-    /// # Errors
-    /// The settings make no sense, the store is damaged, the address is taken.
-    pub async fn start(
-        settings: Settings,
-        storage: Storage,
-        machine: impl StateMachine,
-    ) -> Result<Self, NodeError> {
-        let socket = bind(&settings).await?;
-        let outbound = Outbound::default();
-        let queues = outbound.clone();
-        let send = move |message: Message| queues.send(&message);
-        Self::launch(settings, storage, machine, send, |driver, tasks| {
-            tasks.spawn(listen(socket, driver.reception()));
-            tasks.spawn(dial_all(driver.peers().clone(), outbound));
-        })
-        .await
-    }
-
-    /// Starts a node on a network of your own: `send` is given every message for a peer and must
-    /// not block; pass what arrives to [`Handle::deliver`]. Addresses in the settings are not used.
-    ///
-    /// # Errors
-    /// The settings make no sense or the store is damaged.
-    pub async fn start_on_network(
-        settings: Settings,
-        storage: Storage,
-        machine: impl StateMachine,
-        send: impl FnMut(Message) + Send + 'static,
-    ) -> Result<Self, NodeError> {
-        Self::launch(settings, storage, machine, send, |_, _| {}).await
-    }
-
-    async fn launch(
-        settings: Settings,
-        storage: Storage,
-        machine: impl StateMachine,
-        send: impl FnMut(Message) + Send + 'static,
-        network: impl FnOnce(&Driver, &mut JoinSet<()>),
-    ) -> Result<Self, NodeError> {
-        let wake = Arc::new(Notify::new());
-        let (id, notify) = (settings.id(), notifier(&wake));
-        // All of the newest snapshot is read.
-        let start =
-            task::spawn_blocking(move || Driver::start(&settings, storage, machine, notify, send));
-        let driver = start.await.map_err(|_| NodeError::ThreadGone)??;
-        let (handle, reception) = (driver.handle(), driver.reception());
-        let mut tasks = JoinSet::new();
-        network(&driver, &mut tasks);
-        task::spawn(async move {
-            let ending = run(driver, &wake).await;
-            tasks.shutdown().await;
-            // Connections are tasks of the listener, which has not waited for them.
-            reception.emptied().await;
-            // An error means that the runtime is gone, and whoever asks is told so.
-            let _ = task::spawn_blocking(move || ending.join()).await;
-        });
-        Ok(Self { id, handle })
-    }
-
-    /// The node's id.
-    #[must_use]
-    pub const fn id(&self) -> NodeId {
-        self.id
-    }
-
-    /// A handle for clients.
-    #[must_use]
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
-    }
-
-    /// Waits until the node has stopped, for whatever reason. Cancelling the wait is fine, and so
-    /// is asking again.
-    ///
-    /// # Errors
-    /// The node stopped by itself: its store or its state machine failed.
-    pub async fn stopped(&self) -> Result<(), Arc<NodeError>> {
-        self.handle.stopped().await
-    }
-
-    /// Stops the node at once, as a crash would, and waits until it has.
-    ///
-    /// # Errors
-    /// The node had stopped by itself before: its store or its state machine failed.
-    pub async fn kill(self) -> Result<(), Arc<NodeError>> {
-        self.handle.client().kill();
-        self.handle.stopped().await
-    }
-
-    /// Stops the node and waits until it has, see [`Handle::shutdown`].
-    ///
-    /// # Errors
-    /// The node had stopped by itself before: its store or its state machine failed.
-    pub async fn shutdown(self) -> Result<(), Arc<NodeError>> {
-        self.handle.client().stop();
-        self.handle.stopped().await
-    }
+/// Starts a node on a network of your own: `send` is given every message for a peer and must
+/// not block; pass what arrives to [`Handle::deliver`](crate::Handle::deliver). Addresses in the settings are not used.
+///
+/// # Errors
+/// The settings make no sense or the store is damaged.
+pub async fn start_on_network(
+    settings: Settings,
+    storage: Storage,
+    machine: impl StateMachine,
+    send: impl FnMut(Message) + Send + 'static,
+) -> Result<Node, NodeError> {
+    launch(settings, storage, machine, send, |_, _| {}).await
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.handle.client().stop();
-    }
+async fn launch(
+    settings: Settings,
+    storage: Storage,
+    machine: impl StateMachine,
+    send: impl FnMut(Message) + Send + 'static,
+    network: impl FnOnce(&Driver, &mut JoinSet<()>),
+) -> Result<Node, NodeError> {
+    let wake = Arc::new(Notify::new());
+    let (id, notify) = (settings.id(), notifier(&wake));
+    // All of the newest snapshot is read.
+    let start =
+        task::spawn_blocking(move || Driver::start(&settings, storage, machine, notify, send));
+    let driver = start.await.map_err(|_| NodeError::ThreadGone)??;
+    let (handle, reception) = (driver.handle(), driver.reception());
+    let mut tasks = JoinSet::new();
+    network(&driver, &mut tasks);
+    task::spawn(async move {
+        let ending = run(driver, &wake).await;
+        tasks.shutdown().await;
+        // Connections are tasks of the listener, which has not waited for them.
+        reception.emptied().await;
+        // An error means that the runtime is gone, and whoever asks is told so.
+        let _ = task::spawn_blocking(move || ending.join()).await;
+    });
+    Ok(Node::new(id, handle))
 }
 
 pub(crate) fn notifier(notify: &Arc<Notify>) -> Notifier {

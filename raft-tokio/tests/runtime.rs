@@ -10,7 +10,7 @@ use bytes::Bytes;
 use conformance_tests::process::{Echo, PATIENCE};
 use raft_node::core::{LogIndex, NodeId};
 use raft_node::{FrozenState, StateMachine, Storage};
-use raft_tokio::{Node, Settings};
+use raft_tokio::{Settings, start_on_network};
 use tokio::task;
 
 /// A machine that does not know at once what it has applied.
@@ -50,6 +50,6 @@ async fn a_slow_start_leaves_the_runtime_to_others() {
     });
     let machine = Thoughtful(Arc::new(Mutex::new(known)));
     let settings = Settings::new(NodeId::new(1)).peer(NodeId::new(1), "");
-    let start = Node::start_on_network(settings, Storage::in_memory(), machine, drop);
+    let start = start_on_network(settings, Storage::in_memory(), machine, drop);
     start.await.unwrap().shutdown().await.unwrap();
 }

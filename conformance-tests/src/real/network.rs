@@ -127,7 +127,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use raft_node::core::{Body, Instant as NodeInstant, Term};
-    use raft_node::{Node, Settings, Storage, Turn, Wiring};
+    use raft_node::{Host, Settings, Storage, Turn, Wiring};
 
     use super::*;
     use crate::machine::{Machine, SharedOracle};
@@ -137,7 +137,7 @@ mod tests {
     const DELAY: u64 = 20_000_000;
 
     /// A node for which no time passes. A message of a newer term is all that changes its term.
-    struct Listener(Node, Client);
+    struct Listener(Host, Client);
 
     impl Listener {
         fn attach(network: &RealNetwork, node: usize) -> Self {
@@ -150,7 +150,7 @@ mod tests {
             };
             let machine = Machine::start(node, &SharedOracle::default());
             let started =
-                Node::new(&settings, Storage::in_memory(), machine, wiring, NodeInstant::ORIGIN);
+                Host::new(&settings, Storage::in_memory(), machine, wiring, NodeInstant::ORIGIN);
             let (started, client) = started.unwrap();
             network.attach(node, Some(client.clone()));
             Self(started, client)

@@ -141,7 +141,8 @@ impl<F: NorFlash> FlashLog<F> {
     fn format(&mut self) -> Result<(), StoreError> {
         let (from, end) = (size::<F>(HEAD) as u32, self.flash.capacity() as u32);
         if !frame::is_erased(&mut self.flash, from, end)? {
-            let what = "the flash is neither erased nor a log, or the log is damaged where it begins";
+            let what =
+                "the flash is neither erased nor a log, or the log is damaged where it begins";
             return Err(StoreError::Other(what.to_string()));
         }
         self.retire(0)?;

@@ -2,8 +2,7 @@
 //! its sockets.
 //!
 //! It was written by following `docs/write-your-own-adapter.md`, which explains each part. A node is
-//! [started](start), and from then on there is only a [`Handle`] to it: the node runs until
-//! [`Handle::shutdown`], or until its store or its state machine fails.
+//! [started](start) and stopped like one on plain threads, and has the same [`Handle`].
 #![forbid(unsafe_code)]
 
 mod dial;
@@ -13,4 +12,4 @@ mod watch;
 
 pub use node::{start, start_on_network};
 pub use raft_node;
-pub use raft_node::blocking::Handle;
+pub use raft_node::blocking::{Handle, Node};

@@ -4,7 +4,7 @@ use std::io;
 use std::thread;
 use std::time::Instant;
 
-use raft_node::blocking::Handle;
+use raft_node::blocking::Node;
 use raft_node::core::Message;
 use raft_node::{Driver, Ending, Next, NodeError, Outbound, Settings, StateMachine, Storage};
 
@@ -22,10 +22,9 @@ pub fn start(
     settings: &Settings,
     storage: Storage,
     machine: impl StateMachine,
-) -> Result<Handle, NodeError> {
+) -> Result<Node, NodeError> {
     let (socket, outbound) = (bind(settings)?, Outbound::default());
-    let queues = outbound.clone();
-    let send = move |message: Message| queues.send(&message);
+    let send = outbound.sender();
     launch(settings, storage, machine, send, |driver, watch| {
         let listener = Listener::new(socket, driver.reception(), watch)?;
         Ok(Some((listener, Links::new(driver.peers().clone(), outbound, watch))))
@@ -33,7 +32,7 @@ pub fn start(
 }
 
 /// Starts a node on a network of your own: `send` is given every message for a peer and must not
-/// block; pass what arrives to [`Handle::deliver`]. Addresses in the settings are not used.
+/// block; pass what arrives to [`Handle::deliver`](crate::Handle::deliver). Addresses in the settings are not used.
 ///
 /// # Errors
 /// The settings make no sense or the store is damaged.
@@ -42,7 +41,7 @@ pub fn start_on_network(
     storage: Storage,
     machine: impl StateMachine,
     send: impl FnMut(Message) + Send + 'static,
-) -> Result<Handle, NodeError> {
+) -> Result<Node, NodeError> {
     launch(settings, storage, machine, send, |_, _| Ok(None))
 }
 
@@ -54,7 +53,7 @@ fn launch(
     machine: impl StateMachine,
     send: impl FnMut(Message) + Send + 'static,
     network: impl FnOnce(&Driver, &mut Watch) -> io::Result<Network>,
-) -> Result<Handle, NodeError> {
+) -> Result<Node, NodeError> {
     let mut watch = Watch::new().map_err(NodeError::Thread)?;
     let driver = Driver::start(settings, storage, machine, watch.notifier(), send)?;
     let handle = driver.blocking_handle();
@@ -63,7 +62,7 @@ fn launch(
     let spawned = thread.spawn(move || run(driver, watch, network).join());
     // Whoever waits for the end is told by the thread itself.
     spawned.map(drop).map_err(NodeError::Thread)?;
-    Ok(handle)
+    Ok(Node::new(settings.id(), handle))
 }
 
 /// Gives the node its turns, and moves its bytes, until it stops.

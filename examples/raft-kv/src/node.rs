@@ -82,10 +82,8 @@ pub struct Node {
 
 #[derive(Debug)]
 enum Running {
-    Tokio(raft_tokio::Node),
-    /// On the executor of async-std or of smol.
-    AsyncIo(raft_async_std::Node),
-    Sync(raft_sync::Node),
+    InTasks(raft_node::Node),
+    OnThreads(raft_node::blocking::Node),
 }
 
 impl Node {
@@ -100,26 +98,24 @@ impl Node {
         storage: Storage,
         machine: impl StateMachine,
     ) -> Result<Self, NodeError> {
-        use raft_async_std::Node as AsyncIo;
-
         let id = settings.id();
-        let running = match runtime {
-            Runtime::Tokio => {
-                Running::Tokio(raft_tokio::Node::start(settings, storage, machine).await?)
+        let started = match runtime {
+            Runtime::Tokio => raft_tokio::start(settings, storage, machine).await,
+            Runtime::AsyncStd => {
+                raft_async_std::start(Executor::async_std(), settings, storage, machine).await
             }
-            Runtime::AsyncStd => Running::AsyncIo(
-                AsyncIo::start(Executor::async_std(), settings, storage, machine).await?,
-            ),
-            Runtime::Smol => Running::AsyncIo(
-                AsyncIo::start(Executor::smol(), settings, storage, machine).await?,
-            ),
+            Runtime::Smol => {
+                raft_async_std::start(Executor::smol(), settings, storage, machine).await
+            }
             Runtime::Sync => {
                 // All of the newest snapshot is read.
-                let start = || raft_sync::Node::start(settings, storage, machine);
+                let start = || raft_sync::start(settings, storage, machine);
                 let started = task::spawn_blocking(start).await;
-                Running::Sync(started.map_err(|_| NodeError::ThreadGone)??)
+                let running = Running::OnThreads(started.map_err(|_| NodeError::ThreadGone)??);
+                return Ok(Self { id, runtime, running });
             }
         };
+        let running = Running::InTasks(started?);
         Ok(Self { id, runtime, running })
     }
 
@@ -139,9 +135,8 @@ impl Node {
     #[must_use]
     pub fn handle(&self) -> Handle {
         match &self.running {
-            Running::Tokio(node) => node.handle(),
-            Running::AsyncIo(node) => node.handle(),
-            Running::Sync(node) => Handle::from(&node.handle()),
+            Running::InTasks(node) => node.handle(),
+            Running::OnThreads(node) => Handle::from(&node.handle()),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use conformance_tests::process::in_polls;
 use conformance_tests::real::{Bootstrap, NodeNetwork, NodeSpec};
 use futures_lite::future::block_on;
-use raft_async_std::{Executor, Handle, Node};
+use raft_async_std::{Executor, Handle, Node, start_on_network};
 use raft_node::NodeError;
 
 /// Nodes on an executor.
@@ -42,9 +42,9 @@ impl On {
 async fn start(executor: Executor, spec: NodeSpec) -> Result<Node, NodeError> {
     let NodeSpec { settings, storage, machine, network } = spec;
     match network {
-        NodeNetwork::Tcp => Node::start(executor, settings, storage, machine).await,
+        NodeNetwork::Tcp => raft_async_std::start(executor, settings, storage, machine).await,
         NodeNetwork::InProcess(send) => {
-            Node::start_on_network(executor, settings, storage, machine, send).await
+            start_on_network(executor, settings, storage, machine, send).await
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use raft_node::core::{LogIndex, RoleKind};
 
-use crate::host::{Disk, DiskCall, ELECTION, Host, Machine, answer, is_open, settings};
+use crate::host::{Disk, DiskCall, ELECTION, Machine, Rig, answer, is_open, settings};
 
 fn index(index: u64) -> LogIndex {
     LogIndex::new(index).unwrap()
@@ -12,7 +12,7 @@ fn index(index: u64) -> LogIndex {
 #[test]
 fn writes_that_queue_up_behind_a_busy_disk_become_one() {
     let disk = Disk::default();
-    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
     disk.calls.lock().unwrap().clear();
     disk.gate.shut();
     let mut answers = vec![host.propose("first")];
@@ -35,7 +35,7 @@ fn writes_that_queue_up_behind_a_busy_disk_become_one() {
 #[test]
 fn a_load_keeps_its_place_between_writes() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Host::alone(settings(1), &disk, &machine);
+    let mut host = Rig::alone(settings(1), &disk, &machine);
     for command in ["a", "b", "c"] {
         let answered = host.propose(command);
         host.turn_until(|_| !is_open(&answered));
@@ -46,7 +46,7 @@ fn a_load_keeps_its_place_between_writes() {
     // After the restart every entry is loaded by itself, each when the one before is applied.
     machine.gate.shut();
     let mut host =
-        Host::start(settings(1).configure(|config| config.max_applying_bytes(1)), &disk, &machine);
+        Rig::start(settings(1).configure(|config| config.max_applying_bytes(1)), &disk, &machine);
     host.now = host.now.plus(2 * ELECTION);
     host.turn_until(|_| machine.gate.has_visitor());
     host.turn_until(|host| host.status().unpersisted_bytes == 0);
@@ -76,13 +76,13 @@ fn a_load_keeps_its_place_between_writes() {
 #[test]
 fn what_was_acknowledged_is_applied_again_after_a_restart() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Host::alone(settings(1), &disk, &machine);
+    let mut host = Rig::alone(settings(1), &disk, &machine);
     let answered = host.propose("a");
     host.turn_until(|_| !is_open(&answered));
     host.stop().join();
 
     let rebuilt = Machine::default();
-    let mut host = Host::alone(settings(1), &disk, &rebuilt);
+    let mut host = Rig::alone(settings(1), &disk, &rebuilt);
     let read = host.read("question");
     let mut answered = None;
     host.turn_until(|_| {
@@ -100,7 +100,7 @@ fn what_was_acknowledged_is_applied_again_after_a_restart() {
 fn a_vote_is_on_the_disk_before_anybody_hears_of_it() {
     let disk = Disk::default();
     disk.gate.shut();
-    let mut host = Host::start(settings(1), &disk, &Machine::default());
+    let mut host = Rig::start(settings(1), &disk, &Machine::default());
     host.now = host.now.plus(2 * ELECTION);
     host.go_on();
     disk.gate.wait_for_visitor();

@@ -9,7 +9,7 @@ use raft_node::core::{
 use raft_node::{LogStore, MemoryLog, NodeError, RequestError, StoreError};
 
 use crate::host::{
-    Disk, ELECTION, Host, ME, Machine, PEER, Trouble, answer, append, is_open, settings,
+    Disk, ELECTION, ME, Machine, PEER, Rig, Trouble, answer, append, is_open, settings,
 };
 
 fn term(number: u64) -> Term {
@@ -17,7 +17,7 @@ fn term(number: u64) -> Term {
 }
 
 /// Takes the words of the disk that fails, and what was sent before the node stopped.
-fn stops_for_its_disk(mut host: Host) -> Vec<Message> {
+fn stops_for_its_disk(mut host: Rig) -> Vec<Message> {
     let why = host.turn_until_stopped().unwrap_err();
     assert!(matches!(&why, NodeError::Store(StoreError::Other(text)) if text == "no such luck"));
     host.node.close().join();
@@ -29,7 +29,7 @@ fn stops_for_its_disk(mut host: Host) -> Vec<Message> {
 #[test]
 fn a_failed_write_of_a_vote_stops_the_node_before_anybody_hears_of_it() {
     let disk = Disk::default();
-    let host = Host::start(settings(3), &disk, &Machine::default());
+    let host = Rig::start(settings(3), &disk, &Machine::default());
     *disk.trouble.lock().unwrap() = Some(Trouble::Fails);
     let body = Body::Vote { last: LogPosition::default(), transfer: false };
     host.client.deliver(Message { from: PEER, to: ME, term: term(5), body });
@@ -40,7 +40,7 @@ fn a_failed_write_of_a_vote_stops_the_node_before_anybody_hears_of_it() {
 #[test]
 fn a_failed_write_of_a_candidates_own_vote_stops_it_before_it_asks_for_others() {
     let disk = Disk::default();
-    let mut host = Host::start(settings(3), &disk, &Machine::default());
+    let mut host = Rig::start(settings(3), &disk, &Machine::default());
     host.now = host.now.plus(2 * ELECTION);
     let mut asked = Vec::new();
     host.turn_until(|host| {
@@ -58,7 +58,7 @@ fn a_failed_write_of_a_candidates_own_vote_stops_it_before_it_asks_for_others() 
 #[test]
 fn a_follower_whose_log_store_fails_stops_and_acknowledges_nothing() {
     let disk = Disk::default();
-    let mut host = Host::start(settings(3), &disk, &Machine::default());
+    let mut host = Rig::start(settings(3), &disk, &Machine::default());
     host.client.deliver(append(1, 1, Entries::empty()));
     host.turn_until(|host| host.sent.try_iter().next().is_some());
     *disk.trouble.lock().unwrap() = Some(Trouble::Fails);
@@ -72,7 +72,7 @@ fn a_follower_whose_log_store_fails_stops_and_acknowledges_nothing() {
 #[test]
 fn a_failed_write_stops_the_node_and_no_command_is_reported_as_applied() {
     let disk = Disk::default();
-    let mut host = Host::leader_of_three(&disk, &Machine::default());
+    let mut host = Rig::leader_of_three(&disk, &Machine::default());
     *disk.trouble.lock().unwrap() = Some(Trouble::Fails);
     let read = host.read("a");
     let proposal = host.propose("b");
@@ -90,7 +90,7 @@ fn a_failed_write_stops_the_node_and_no_command_is_reported_as_applied() {
 #[test]
 fn a_store_that_panics_stops_the_node_although_nothing_else_happens() {
     let disk = Disk::default();
-    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
     *disk.trouble.lock().unwrap() = Some(Trouble::Panics);
     let proposal = host.propose("a");
     let why = host.turn_until_stopped().unwrap_err();
@@ -103,14 +103,14 @@ fn a_store_that_panics_stops_the_node_although_nothing_else_happens() {
 #[test]
 fn a_failed_load_stops_the_node() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Host::alone(settings(1), &disk, &machine);
+    let mut host = Rig::alone(settings(1), &disk, &machine);
     let proposal = host.propose("a");
     host.turn_until(|_| proposal.try_recv().is_ok());
     host.stop().join();
 
     // The new leader has to load what it applies.
     disk.trouble_with_loads.store(true, Ordering::Relaxed);
-    let mut host = Host::start(settings(1), &disk, &machine);
+    let mut host = Rig::start(settings(1), &disk, &machine);
     host.now = host.now.plus(2 * ELECTION);
     let why = host.turn_until_stopped().unwrap_err();
     assert!(matches!(&why, NodeError::Store(StoreError::Other(text)) if text == "unreadable"));
@@ -120,7 +120,7 @@ fn a_failed_load_stops_the_node() {
 #[test]
 fn a_state_machine_that_panics_stops_the_node_with_its_words() {
     let machine = Machine::default();
-    let mut host = Host::alone(settings(1), &Disk::default(), &machine);
+    let mut host = Rig::alone(settings(1), &Disk::default(), &machine);
     machine.gate.shut();
     let good = host.propose("good");
     let bad = host.propose("panic, please");
@@ -145,7 +145,7 @@ fn a_state_machine_that_panics_stops_the_node_with_its_words() {
 fn a_state_machine_that_is_ahead_of_its_log_does_not_start() {
     let (disk, machine) = (Disk::default(), Machine { persistent: true, ..Machine::default() });
     machine.log.lock().unwrap().push((raft_node::core::LogIndex::new(3).unwrap(), "x".into()));
-    let refused = Host::try_start(&settings(1), &disk, &machine);
+    let refused = Rig::try_start(&settings(1), &disk, &machine);
     assert!(matches!(refused, Err(NodeError::Config(ConfigError::Inconsistent(_)))));
 }
 
@@ -153,7 +153,7 @@ fn a_state_machine_that_is_ahead_of_its_log_does_not_start() {
 #[test]
 fn a_node_that_has_lost_its_log_does_not_start_on_its_snapshots() {
     let (mut disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Host::alone(settings(1), &disk, &machine);
+    let mut host = Rig::alone(settings(1), &disk, &machine);
     let proposal = host.propose("a");
     host.turn_until(|_| !is_open(&proposal));
     let snapshot = host.snapshot();
@@ -161,7 +161,7 @@ fn a_node_that_has_lost_its_log_does_not_start_on_its_snapshots() {
     host.stop().join();
 
     disk.log = MemoryLog::new();
-    let refused = Host::try_start(&settings(1), &disk, &machine);
+    let refused = Rig::try_start(&settings(1), &disk, &machine);
     assert!(matches!(refused, Err(NodeError::NoIdentity)));
     assert!(disk.log.metadata().unwrap().is_empty(), "nothing was written");
 }
@@ -170,18 +170,18 @@ fn a_node_that_has_lost_its_log_does_not_start_on_its_snapshots() {
 fn settings_that_make_no_sense_leave_no_trace_on_the_storage() {
     let (mut disk, machine) = (Disk::default(), Machine::default());
     let too_long = settings(1).peer(ME, "a".repeat(2000));
-    let refused = Host::try_start(&too_long, &disk, &machine);
+    let refused = Rig::try_start(&too_long, &disk, &machine);
     assert!(matches!(refused, Err(NodeError::AddressTooLong { id, .. }) if id == ME));
     let senseless = settings(3).election_timeout(Duration::ZERO);
-    let refused = Host::try_start(&senseless, &disk, &machine);
+    let refused = Rig::try_start(&senseless, &disk, &machine);
     assert!(matches!(refused, Err(NodeError::Config(_))));
     assert!(disk.log.metadata().unwrap().is_empty());
-    Host::alone(settings(1), &disk, &machine).stop().join();
+    Rig::alone(settings(1), &disk, &machine).stop().join();
 }
 
 #[test]
 fn a_callback_that_panics_does_the_node_no_harm() {
-    let mut host = Host::alone(settings(1), &Disk::default(), &Machine::default());
+    let mut host = Rig::alone(settings(1), &Disk::default(), &Machine::default());
     host.client.propose("a".into(), |_| panic!("a client's own affair"));
     host.client.status(|_| panic!("another one's"));
     let after = host.propose("b");

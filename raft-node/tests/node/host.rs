@@ -12,7 +12,7 @@ use raft_node::core::{
     RoleKind,
 };
 use raft_node::{
-    Client, FrozenState, Node, NodeError, NodeStatus, RequestError, Settings, SnapshotPolicy,
+    Client, FrozenState, Host, NodeError, NodeStatus, RequestError, Settings, SnapshotPolicy,
     StateMachine, Threads, Turn, Wiring,
 };
 
@@ -159,8 +159,8 @@ impl StateMachine for Machine {
 }
 
 /// A node with everything around it.
-pub(crate) struct Host {
-    pub(crate) node: Node,
+pub(crate) struct Rig {
+    pub(crate) node: Host,
     pub(crate) client: Client,
     pub(crate) now: Instant,
     pub(crate) sent: Receiver<Message>,
@@ -174,7 +174,7 @@ pub(crate) fn settings(voters: u64) -> Settings {
     (1..=voters).fold(settings, |settings, id| settings.peer(NodeId::new(id), ""))
 }
 
-impl Host {
+impl Rig {
     pub(crate) fn start(settings: Settings, disk: &Disk, machine: &Machine) -> Self {
         Self::try_start(&settings, disk, machine).unwrap()
     }
@@ -195,7 +195,7 @@ impl Host {
             observe: Box::new(move |notice| observe.send(notice.clone()).unwrap_or_default()),
         };
         let now = Instant::ORIGIN;
-        let (node, client) = Node::new(settings, disk.storage(), machine.clone(), wiring, now)?;
+        let (node, client) = Host::new(settings, disk.storage(), machine.clone(), wiring, now)?;
         Ok(Self { node, client, now, sent, notices, woken })
     }
 

@@ -8,7 +8,7 @@ use raft_node::RequestError;
 use raft_node::core::{Body, Entries, Entry, LogIndex, Payload, Refusal, RoleKind, Term};
 
 use crate::host::{
-    Answer, Disk, ELECTION, HEARTBEAT, Host, Machine, PATIENCE, answer, append, is_open, settings,
+    Answer, Disk, ELECTION, HEARTBEAT, Machine, PATIENCE, Rig, answer, append, is_open, settings,
 };
 
 const OVERLOADED: RequestError =
@@ -17,7 +17,7 @@ const OVERLOADED: RequestError =
 #[test]
 fn requests_beyond_the_limit_are_refused_at_once_and_find_room_again_later() {
     let machine = Machine::default();
-    let mut host = Host::alone(
+    let mut host = Rig::alone(
         settings(1).configure(|config| config.max_pending_requests(4)),
         &Disk::default(),
         &machine,
@@ -47,7 +47,7 @@ fn requests_beyond_the_limit_are_refused_at_once_and_find_room_again_later() {
 
 #[test]
 fn whoever_is_answered_may_ask_again_at_once() {
-    let mut host = Host::alone(
+    let mut host = Rig::alone(
         settings(1).configure(|config| config.max_pending_requests(1)),
         &Disk::default(),
         &Machine::default(),
@@ -68,7 +68,7 @@ fn whoever_is_answered_may_ask_again_at_once() {
 
 #[test]
 fn what_is_asked_about_the_node_has_room_of_its_own_and_is_bounded_too() {
-    let mut host = Host::alone(
+    let mut host = Rig::alone(
         settings(1).configure(|config| config.max_pending_requests(1)),
         &Disk::default(),
         &Machine::default(),
@@ -96,7 +96,7 @@ fn what_is_asked_about_the_node_has_room_of_its_own_and_is_bounded_too() {
 
 #[test]
 fn messages_beyond_the_limit_are_dropped_and_counted() {
-    let mut host = Host::start(settings(3), &Disk::default(), &Machine::default());
+    let mut host = Rig::start(settings(3), &Disk::default(), &Machine::default());
     for sequence in 1..=10_000 {
         host.client.deliver(append(1, sequence, Entries::empty()));
     }
@@ -108,7 +108,7 @@ fn messages_beyond_the_limit_are_dropped_and_counted() {
 /// R127: memory is bounded in bytes too, since a message may be large.
 #[test]
 fn large_messages_beyond_the_limit_are_dropped_and_counted() {
-    let mut host = Host::start(settings(3), &Disk::default(), &Machine::default());
+    let mut host = Rig::start(settings(3), &Disk::default(), &Machine::default());
     let entry = Entry {
         term: Term::new(1).unwrap(),
         index: LogIndex::new(1).unwrap(),
@@ -129,7 +129,7 @@ fn large_messages_beyond_the_limit_are_dropped_and_counted() {
 /// R124: however many requests wait, each turn takes what peers have said.
 #[test]
 fn a_flood_of_requests_does_not_keep_messages_waiting() {
-    let mut host = Host::start(settings(3), &Disk::default(), &Machine::default());
+    let mut host = Rig::start(settings(3), &Disk::default(), &Machine::default());
     host.client.deliver(append(1, 1, Entries::empty()));
     // An answer comes when the new term is durable.
     host.turn_until(|host| host.sent.try_iter().count() > 0);
@@ -148,7 +148,7 @@ fn a_flood_of_requests_does_not_keep_messages_waiting() {
 /// R124: and each turn takes what disk and state machine have done, so commands get through.
 #[test]
 fn a_flood_of_requests_does_not_keep_completions_waiting() {
-    let mut host = Host::alone(settings(1), &Disk::default(), &Machine::default());
+    let mut host = Rig::alone(settings(1), &Disk::default(), &Machine::default());
     let first = host.propose("first");
     let give_up = RealInstant::now() + PATIENCE;
     let mut answers = Vec::new();
@@ -163,7 +163,7 @@ fn a_flood_of_requests_does_not_keep_completions_waiting() {
 /// R124: timers get their turn as well.
 #[test]
 fn a_flood_of_requests_does_not_delay_heartbeats() {
-    let mut host = Host::leader_of_three(&Disk::default(), &Machine::default());
+    let mut host = Rig::leader_of_three(&Disk::default(), &Machine::default());
     let mut answers = Vec::new();
     for beat in 1..=5 {
         host.now = host.now.plus(HEARTBEAT);
@@ -176,7 +176,7 @@ fn a_flood_of_requests_does_not_delay_heartbeats() {
 
 #[test]
 fn a_flood_of_messages_does_not_delay_the_answer_to_a_client() {
-    let mut host = Host::start(settings(3), &Disk::default(), &Machine::default());
+    let mut host = Rig::start(settings(3), &Disk::default(), &Machine::default());
     for sequence in 1..=2000 {
         host.client.deliver(append(1, sequence, Entries::empty()));
     }
@@ -190,7 +190,7 @@ fn a_flood_of_messages_does_not_delay_the_answer_to_a_client() {
 #[test]
 fn work_that_is_due_at_once_needs_no_timer() {
     let settings = settings(2).configure(|config| config.max_append_entries(1));
-    let mut host = Host::start(settings, &Disk::default(), &Machine::default());
+    let mut host = Rig::start(settings, &Disk::default(), &Machine::default());
     host.now = host.now.plus(2 * ELECTION);
     host.turn_until(|host| {
         host.peer_agrees();

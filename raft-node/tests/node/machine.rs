@@ -2,12 +2,12 @@
 
 use raft_node::core::{Notice, RoleKind};
 
-use crate::host::{Disk, HEARTBEAT, Host, ME, Machine, answer, is_open, settings};
+use crate::host::{Disk, HEARTBEAT, ME, Machine, Rig, answer, is_open, settings};
 
 #[test]
 fn a_slow_state_machine_delays_no_heartbeat() {
     let machine = Machine::default();
-    let mut host = Host::leader_of_three(&Disk::default(), &machine);
+    let mut host = Rig::leader_of_three(&Disk::default(), &machine);
     machine.gate.shut();
     let slow = host.propose("slow");
     host.turn_until(|host| {
@@ -35,7 +35,7 @@ fn a_state_machine_that_keeps_its_state_is_given_every_command_once() {
     let disk = Disk::default();
     let machine = Machine { persistent: true, ..Machine::default() };
     for life in 0..3 {
-        let mut host = Host::alone(settings(1), &disk, &machine);
+        let mut host = Rig::alone(settings(1), &disk, &machine);
         for command in ["a", "b"] {
             let answered = host.propose(format!("{command}{life}"));
             host.turn_until(|_| !is_open(&answered));
@@ -50,7 +50,7 @@ fn a_state_machine_that_keeps_its_state_is_given_every_command_once() {
 #[test]
 fn a_read_sees_the_writes_that_were_committed_before_it() {
     let machine = Machine::default();
-    let mut host = Host::alone(settings(1), &Disk::default(), &machine);
+    let mut host = Rig::alone(settings(1), &Disk::default(), &machine);
     machine.gate.shut();
     let write = host.propose("a");
     host.turn_until(|host| host.status().commit == host.status().last);
@@ -70,7 +70,7 @@ fn a_read_sees_the_writes_that_were_committed_before_it() {
 #[test]
 fn observers_hear_the_term_at_the_start_and_every_change() {
     let disk = Disk::default();
-    let host = Host::alone(settings(1), &disk, &Machine::default());
+    let host = Rig::alone(settings(1), &disk, &Machine::default());
     let notices: Vec<Notice> = host.notices.try_iter().collect();
     let leadership = |notice: &Notice| match notice {
         Notice::Leadership { role, term, leader } => Some((*role, term.get(), leader.is_some())),
@@ -87,7 +87,7 @@ fn observers_hear_the_term_at_the_start_and_every_change() {
     assert_eq!(members.as_deref(), Some(&[ME][..]));
     host.stop().join();
 
-    let host = Host::start(settings(1), &disk, &Machine::default());
+    let host = Rig::start(settings(1), &disk, &Machine::default());
     let first = host.notices.try_iter().next();
     assert_eq!(first.as_ref().and_then(leadership), Some((RoleKind::Follower, 1, false)));
 }

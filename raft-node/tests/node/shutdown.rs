@@ -5,12 +5,12 @@ use std::sync::mpsc::channel;
 use raft_node::core::{Body, Entries, LogPosition, Message, RoleKind, Term};
 use raft_node::{RequestError, Turn};
 
-use crate::host::{Disk, ELECTION, Host, ME, Machine, PEER, answer, append, is_open, settings};
+use crate::host::{Disk, ELECTION, ME, Machine, PEER, Rig, answer, append, is_open, settings};
 
 #[test]
 fn requests_that_were_never_looked_at_are_certainly_not_applied() {
     let machine = Machine::default();
-    let host = Host::alone(settings(1), &Disk::default(), &machine);
+    let host = Rig::alone(settings(1), &Disk::default(), &machine);
     let (proposal, read) = (host.propose("a"), host.read("b"));
     let threads = host.stop();
     assert_eq!(answer(&proposal), Err(RequestError::Stopped));
@@ -21,7 +21,7 @@ fn requests_that_were_never_looked_at_are_certainly_not_applied() {
 
 #[test]
 fn the_outcome_of_a_proposal_in_the_log_is_unknown_and_a_read_is_only_unanswered() {
-    let mut host = Host::leader_of_three(&Disk::default(), &Machine::default());
+    let mut host = Rig::leader_of_three(&Disk::default(), &Machine::default());
     let (proposal, read) = (host.propose("a"), host.read("b"));
     host.go_on();
     assert!(is_open(&proposal) && is_open(&read));
@@ -33,7 +33,7 @@ fn the_outcome_of_a_proposal_in_the_log_is_unknown_and_a_read_is_only_unanswered
 /// R123.
 #[test]
 fn a_node_that_is_only_dropped_answers_everybody_too() {
-    let mut host = Host::leader_of_three(&Disk::default(), &Machine::default());
+    let mut host = Rig::leader_of_three(&Disk::default(), &Machine::default());
     let in_core = host.propose("a");
     host.go_on();
     let in_mailbox = host.propose("b");
@@ -45,7 +45,7 @@ fn a_node_that_is_only_dropped_answers_everybody_too() {
 #[test]
 fn a_stopping_node_waits_for_one_slow_command_and_not_for_all_that_are_queued() {
     let machine = Machine::default();
-    let mut host = Host::alone(settings(1), &Disk::default(), &machine);
+    let mut host = Rig::alone(settings(1), &Disk::default(), &machine);
     machine.gate.shut();
     let begun = host.propose("begun");
     let queued: Vec<_> = (0..10).map(|n| host.propose(format!("queued {n}"))).collect();
@@ -68,7 +68,7 @@ fn a_stopping_node_waits_for_one_slow_command_and_not_for_all_that_are_queued() 
 
 #[test]
 fn a_stopped_node_answers_at_once() {
-    let mut host = Host::alone(settings(1), &Disk::default(), &Machine::default());
+    let mut host = Rig::alone(settings(1), &Disk::default(), &Machine::default());
     let client = host.client.clone();
     client.stop();
     assert!(matches!(host.turn(), Turn::Stopped(Ok(()))));
@@ -88,7 +88,7 @@ fn a_stopped_node_answers_at_once() {
 
 #[test]
 fn a_stop_is_not_delayed_by_a_full_mailbox() {
-    let host = Host::alone(settings(1), &Disk::default(), &Machine::default());
+    let host = Rig::alone(settings(1), &Disk::default(), &Machine::default());
     let answers: Vec<_> = (0..5000).map(|_| host.propose("a")).collect();
     host.stop().join();
     for answered in &answers {
@@ -97,13 +97,13 @@ fn a_stop_is_not_delayed_by_a_full_mailbox() {
 }
 
 /// Says whether the node has told the peer to stand for election.
-fn hands_over(host: &Host) -> bool {
+fn hands_over(host: &Rig) -> bool {
     host.sent.try_iter().any(|message| message.to == PEER && message.body == Body::TimeoutNow)
 }
 
 #[test]
 fn a_leader_that_is_asked_to_stop_hands_over_and_stops_when_somebody_else_stands_for_election() {
-    let mut host = Host::leader_of_three(&Disk::default(), &Machine::default());
+    let mut host = Rig::leader_of_three(&Disk::default(), &Machine::default());
     host.turn_until(|host| {
         host.peer_agrees();
         let status = host.status();
@@ -123,7 +123,7 @@ fn a_leader_that_is_asked_to_stop_hands_over_and_stops_when_somebody_else_stands
 
 #[test]
 fn a_leader_that_nobody_relieves_stops_after_an_election_timeout() {
-    let mut host = Host::leader_of_three(&Disk::default(), &Machine::default());
+    let mut host = Rig::leader_of_three(&Disk::default(), &Machine::default());
     let waiting = host.propose("a");
     host.go_on();
     host.client.stop();
@@ -139,13 +139,13 @@ fn a_leader_that_nobody_relieves_stops_after_an_election_timeout() {
 
 #[test]
 fn a_follower_and_a_node_without_others_stop_at_once() {
-    let mut host = Host::start(settings(3), &Disk::default(), &Machine::default());
+    let mut host = Rig::start(settings(3), &Disk::default(), &Machine::default());
     host.client.deliver(append(1, 1, Entries::empty()));
     host.turn_until(|host| host.status().leader == Some(PEER));
     host.client.stop();
     assert!(matches!(host.turn(), Turn::Stopped(Ok(()))));
 
-    let mut host = Host::alone(settings(1), &Disk::default(), &Machine::default());
+    let mut host = Rig::alone(settings(1), &Disk::default(), &Machine::default());
     assert_eq!(host.status().role, RoleKind::Leader);
     host.client.stop();
     assert!(matches!(host.turn(), Turn::Stopped(Ok(()))));
@@ -153,12 +153,12 @@ fn a_follower_and_a_node_without_others_stop_at_once() {
 
 #[test]
 fn a_leader_that_is_killed_or_asked_twice_hands_nothing_over() {
-    let mut host = Host::leader_of_three(&Disk::default(), &Machine::default());
+    let mut host = Rig::leader_of_three(&Disk::default(), &Machine::default());
     host.client.kill();
     assert!(matches!(host.turn(), Turn::Stopped(Ok(()))));
     assert!(!hands_over(&host));
 
-    let mut host = Host::leader_of_three(&Disk::default(), &Machine::default());
+    let mut host = Rig::leader_of_three(&Disk::default(), &Machine::default());
     host.client.stop();
     host.go_on();
     host.client.kill();

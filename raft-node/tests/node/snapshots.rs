@@ -13,7 +13,7 @@ use raft_node::{
 };
 
 use crate::host::{
-    Answer, Broken, Disk, ELECTION, HEARTBEAT, Host, ME, Machine, PEER, append, is_open, settings,
+    Answer, Broken, Disk, ELECTION, HEARTBEAT, ME, Machine, PEER, Rig, append, is_open, settings,
 };
 
 /// The third node, which says only what a test has it say.
@@ -24,7 +24,7 @@ fn with_policy(voters: u64, policy: SnapshotPolicy) -> Settings {
 }
 
 /// Waits for the answers while the node has its turns.
-fn answered(host: &mut Host, answers: impl IntoIterator<Item = Answer>) {
+fn answered(host: &mut Rig, answers: impl IntoIterator<Item = Answer>) {
     for waiting in answers {
         let mut result = None;
         host.turn_until(|_| {
@@ -35,13 +35,13 @@ fn answered(host: &mut Host, answers: impl IntoIterator<Item = Answer>) {
     }
 }
 
-fn propose(host: &mut Host, commands: u64) {
+fn propose(host: &mut Rig, commands: u64) {
     let answers: Vec<_> = (0..commands).map(|n| host.propose(format!("command {n}"))).collect();
     answered(host, answers);
 }
 
 /// Asks for a snapshot and waits for the answer.
-fn snapshot(host: &mut Host) -> Result<Bytes, RequestError> {
+fn snapshot(host: &mut Rig) -> Result<Bytes, RequestError> {
     let waiting = host.snapshot();
     let mut result = None;
     host.turn_until(|_| {
@@ -55,7 +55,7 @@ fn snapshot(host: &mut Host) -> Result<Bytes, RequestError> {
 fn a_snapshot_follows_after_so_many_entries_and_the_log_begins_behind_it() {
     let policy = SnapshotPolicy::NEVER.entries(10);
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Host::alone(with_policy(1, policy), &disk, &machine);
+    let mut host = Rig::alone(with_policy(1, policy), &disk, &machine);
     // The leader's first entry counts too.
     propose(&mut host, 8);
     assert_eq!(host.status().snapshot, LogIndex::ZERO);
@@ -69,7 +69,7 @@ fn a_snapshot_follows_after_so_many_entries_and_the_log_begins_behind_it() {
     host.stop().join();
 
     let rebuilt = Machine::default();
-    let mut host = Host::alone(with_policy(1, policy), &disk, &rebuilt);
+    let mut host = Rig::alone(with_policy(1, policy), &disk, &rebuilt);
     host.turn_until(|host| host.status().applied == host.status().last);
     assert_eq!(rebuilt.commands(), machine.commands());
 }
@@ -77,7 +77,7 @@ fn a_snapshot_follows_after_so_many_entries_and_the_log_begins_behind_it() {
 #[test]
 fn a_snapshot_follows_after_so_many_bytes() {
     let policy = SnapshotPolicy::NEVER.bytes(10_000);
-    let mut host = Host::alone(with_policy(1, policy), &Disk::default(), &Machine::default());
+    let mut host = Rig::alone(with_policy(1, policy), &Disk::default(), &Machine::default());
     let small = host.propose("small");
     answered(&mut host, [small]);
     assert_eq!(host.status().snapshot, LogIndex::ZERO);
@@ -89,7 +89,7 @@ fn a_snapshot_follows_after_so_many_bytes() {
 #[test]
 fn without_a_policy_a_snapshot_is_taken_only_on_request() {
     let disk = Disk::default();
-    let mut host = Host::alone(with_policy(1, SnapshotPolicy::NEVER), &disk, &Machine::default());
+    let mut host = Rig::alone(with_policy(1, SnapshotPolicy::NEVER), &disk, &Machine::default());
     propose(&mut host, 100);
     assert_eq!(host.status().snapshot, LogIndex::ZERO);
     assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
@@ -106,7 +106,7 @@ fn without_a_policy_a_snapshot_is_taken_only_on_request() {
 fn a_policy_of_nothing_is_none() {
     let policy = SnapshotPolicy::default().entries(0).bytes(0);
     assert_eq!(policy, SnapshotPolicy::NEVER);
-    let mut host = Host::alone(with_policy(1, policy), &Disk::default(), &Machine::default());
+    let mut host = Rig::alone(with_policy(1, policy), &Disk::default(), &Machine::default());
     propose(&mut host, 100);
     assert!(!host.go_on(), "there is nothing to do");
     assert_eq!(host.status().snapshot, LogIndex::ZERO);
@@ -117,10 +117,10 @@ fn a_policy_of_nothing_is_none() {
 fn entries_count_towards_the_next_snapshot_across_restarts() {
     let (disk, policy) = (Disk::default(), SnapshotPolicy::NEVER.entries(10));
     let machine = Machine { persistent: true, ..Machine::default() };
-    let mut host = Host::alone(with_policy(1, policy), &disk, &machine);
+    let mut host = Rig::alone(with_policy(1, policy), &disk, &machine);
     propose(&mut host, 4);
     host.stop().join();
-    let mut host = Host::alone(with_policy(1, policy), &disk, &machine);
+    let mut host = Rig::alone(with_policy(1, policy), &disk, &machine);
     propose(&mut host, 4);
     host.turn_until(|host| host.status().snapshot.get() == 10);
 }
@@ -128,7 +128,7 @@ fn entries_count_towards_the_next_snapshot_across_restarts() {
 #[test]
 fn a_snapshot_that_has_failed_is_tried_again_after_a_tenth_of_the_policy() {
     let (disk, policy) = (Disk::default(), SnapshotPolicy::NEVER.entries(20));
-    let mut host = Host::alone(with_policy(1, policy), &disk, &Machine::default());
+    let mut host = Rig::alone(with_policy(1, policy), &disk, &Machine::default());
     disk.snapshots.fail_at(Broken::Complete);
     propose(&mut host, 19);
     host.turn_until(|host| host.node_status().snapshot_failure.is_some());
@@ -143,11 +143,11 @@ fn a_snapshot_that_has_failed_is_tried_again_after_a_tenth_of_the_policy() {
 #[test]
 fn no_snapshot_is_reported_where_there_is_none() {
     let refused = |why| Err(RequestError::NoSnapshot(why));
-    let mut host = Host::start(settings(3), &Disk::default(), &Machine::default());
+    let mut host = Rig::start(settings(3), &Disk::default(), &Machine::default());
     assert_eq!(snapshot(&mut host), refused(NoSnapshot::NothingApplied));
 
     // A node that was added has the log from its first entry on, and nothing of the founders.
-    let mut host = Host::start(settings(0), &Disk::default(), &Machine::default());
+    let mut host = Rig::start(settings(0), &Disk::default(), &Machine::default());
     host.client.deliver(committed_entry());
     host.turn_until(|host| host.status().applied.get() == 1);
     assert_eq!(snapshot(&mut host), refused(NoSnapshot::MembersUnknown));
@@ -156,7 +156,7 @@ fn no_snapshot_is_reported_where_there_is_none() {
 #[test]
 fn nobody_waits_for_a_snapshot_of_a_state_that_is_lost() {
     let disk = Disk::default();
-    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
     propose(&mut host, 1);
     disk.snapshots.gate.shut();
     let waiting = [host.snapshot(), host.snapshot()];
@@ -177,7 +177,7 @@ fn nobody_waits_for_a_snapshot_of_a_state_that_is_lost() {
 #[test]
 fn a_snapshot_never_becomes_complete_when_its_state_was_lost_meanwhile() {
     let disk = Disk::default();
-    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
     propose(&mut host, 1);
     disk.snapshots.flushing.shut();
     let waiting = host.snapshot();
@@ -188,14 +188,14 @@ fn a_snapshot_never_becomes_complete_when_its_state_was_lost_meanwhile() {
     let threads = host.stop();
     disk.snapshots.flushing.open();
     threads.join();
-    let mut host = Host::start(settings(1), &disk, &Machine::default());
+    let mut host = Rig::start(settings(1), &disk, &Machine::default());
     assert_eq!(host.status().snapshot, LogIndex::ZERO);
 }
 
 #[test]
 fn a_snapshot_of_a_state_that_is_lost_is_given_up_before_it_has_its_name() {
     let disk = Disk::default();
-    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
     propose(&mut host, 1);
     disk.snapshots.flushing.shut();
     let waiting = host.snapshot();
@@ -212,7 +212,7 @@ fn a_snapshot_of_a_state_that_is_lost_is_given_up_before_it_has_its_name() {
 #[test]
 fn an_error_that_the_state_swallows_is_a_failed_snapshot() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Host::alone(settings(1), &disk, &machine);
+    let mut host = Rig::alone(settings(1), &disk, &machine);
     propose(&mut host, 1);
     machine.careless.store(true, Ordering::Relaxed);
     disk.snapshots.fail_at(Broken::Write);
@@ -226,7 +226,7 @@ fn an_error_that_the_state_swallows_is_a_failed_snapshot() {
 fn a_snapshot_that_became_due_during_another_follows_without_another_command() {
     let policy = SnapshotPolicy::NEVER.entries(5);
     let disk = Disk::default();
-    let mut host = Host::alone(with_policy(1, policy), &disk, &Machine::default());
+    let mut host = Rig::alone(with_policy(1, policy), &disk, &Machine::default());
     disk.snapshots.gate.shut();
     // The leader's first entry counts too.
     propose(&mut host, 4);
@@ -242,7 +242,7 @@ fn a_snapshot_that_became_due_during_another_follows_without_another_command() {
 #[test]
 fn a_request_during_a_snapshot_is_answered_by_the_next_one() {
     let disk = Disk::default();
-    let mut host = Host::alone(with_policy(1, SnapshotPolicy::NEVER), &disk, &Machine::default());
+    let mut host = Rig::alone(with_policy(1, SnapshotPolicy::NEVER), &disk, &Machine::default());
     propose(&mut host, 1);
     disk.snapshots.gate.shut();
     let first = host.snapshot();
@@ -259,7 +259,7 @@ fn a_request_during_a_snapshot_is_answered_by_the_next_one() {
 #[test]
 fn a_slow_snapshot_keeps_neither_commands_nor_heartbeats_waiting() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Host::leader_of(with_policy(3, SnapshotPolicy::NEVER), &disk, &machine);
+    let mut host = Rig::leader_of(with_policy(3, SnapshotPolicy::NEVER), &disk, &machine);
     disk.snapshots.gate.shut();
     let waiting = host.snapshot();
     host.turn_until(|_| disk.snapshots.gate.has_visitor());
@@ -281,7 +281,7 @@ fn a_slow_snapshot_keeps_neither_commands_nor_heartbeats_waiting() {
 fn a_snapshot_that_can_not_be_written_is_reported_and_tried_again() {
     let disk = Disk::default();
     let mut host =
-        Host::alone(with_policy(1, SnapshotPolicy::NEVER.entries(5)), &disk, &Machine::default());
+        Rig::alone(with_policy(1, SnapshotPolicy::NEVER.entries(5)), &disk, &Machine::default());
     for broken in [Broken::Create, Broken::Write, Broken::Complete] {
         disk.snapshots.fail_at(broken);
         let before = host.status().snapshot;
@@ -302,7 +302,7 @@ fn a_snapshot_that_can_not_be_written_is_reported_and_tried_again() {
 #[test]
 fn a_state_that_panics_while_it_is_written_is_a_failed_snapshot() {
     let machine = Machine::default();
-    let mut host = Host::alone(settings(1), &Disk::default(), &machine);
+    let mut host = Rig::alone(settings(1), &Disk::default(), &machine);
     propose(&mut host, 1);
     machine.panics_frozen.store(true, Ordering::Relaxed);
     assert!(snapshot(&mut host).is_err());
@@ -314,7 +314,7 @@ fn a_state_that_panics_while_it_is_written_is_a_failed_snapshot() {
 #[test]
 fn a_node_that_stops_gives_up_the_snapshot_that_it_writes() {
     let disk = Disk::default();
-    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
     propose(&mut host, 1);
     disk.snapshots.gate.shut();
     let waiting = host.snapshot();
@@ -323,15 +323,15 @@ fn a_node_that_stops_gives_up_the_snapshot_that_it_writes() {
     disk.snapshots.gate.open();
     threads.join();
     assert_eq!(crate::host::answer(&waiting), Err(RequestError::Stopped));
-    let mut host = Host::start(settings(1), &disk, &Machine::default());
+    let mut host = Rig::start(settings(1), &disk, &Machine::default());
     assert_eq!(host.status().snapshot, LogIndex::ZERO);
 }
 
 /// A leader whose log begins behind a snapshot, and a third node that needs it: ends when the
 /// leader has to read it.
-fn leader_of_a_node_far_behind(disk: &Disk) -> Host {
+fn leader_of_a_node_far_behind(disk: &Disk) -> Rig {
     let settings = with_policy(3, SnapshotPolicy::NEVER);
-    let mut host = Host::leader_of(settings, disk, &Machine::default());
+    let mut host = Rig::leader_of(settings, disk, &Machine::default());
     let write = host.propose("a");
     host.turn_until(|host| {
         host.peer_agrees();
@@ -342,13 +342,13 @@ fn leader_of_a_node_far_behind(disk: &Disk) -> Host {
     host
 }
 
-fn say(host: &Host, body: Body) {
+fn say(host: &Rig, body: Body) {
     let term = Term::new(1).unwrap();
     host.client.deliver(Message { from: LATE, to: ME, term, body });
 }
 
 /// Has the third node answer what it is sent: that it has nothing.
-fn late_has_nothing(host: &Host) -> Vec<SnapshotChunk> {
+fn late_has_nothing(host: &Rig) -> Vec<SnapshotChunk> {
     let mut chunks = Vec::new();
     for message in host.sent.try_iter().filter(|message| message.to == LATE) {
         match message.body {
@@ -431,7 +431,7 @@ fn committed_entry() -> Message {
 #[test]
 fn a_snapshot_of_a_lost_state_is_dropped_when_a_newer_one_has_overtaken_it() {
     let disk = Disk::default();
-    let mut host = Host::start(settings(3), &disk, &Machine::default());
+    let mut host = Rig::start(settings(3), &disk, &Machine::default());
     host.client.deliver(committed_entry());
     host.turn_until(|host| host.status().applied.get() == 1);
     disk.snapshots.completing.shut();
@@ -449,13 +449,13 @@ fn a_snapshot_of_a_lost_state_is_dropped_when_a_newer_one_has_overtaken_it() {
 #[test]
 fn a_snapshot_of_the_leader_takes_the_place_of_the_state() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Host::start(settings(3), &disk, &machine);
+    let mut host = Rig::start(settings(3), &disk, &machine);
     host.client.deliver(append(1, 1, raft_node::core::Entries::empty()));
     host.client.deliver(from_leader());
     host.turn_until(|host| host.status().applied.get() == 7);
     assert_eq!(host.status().base.get(), 7);
     host.stop().join();
-    let mut host = Host::start(settings(3), &disk, &machine);
+    let mut host = Rig::start(settings(3), &disk, &machine);
     assert_eq!(host.status().snapshot.get(), 7, "it is there after a restart");
 }
 
@@ -463,7 +463,7 @@ fn a_snapshot_of_the_leader_takes_the_place_of_the_state() {
 #[test]
 fn a_snapshot_that_can_not_be_taken_in_stops_the_node() {
     let disk = Disk::default();
-    let mut host = Host::start(settings(3), &disk, &Machine::default());
+    let mut host = Rig::start(settings(3), &disk, &Machine::default());
     disk.snapshots.fail_at(Broken::Receive);
     host.client.deliver(from_leader());
     let why = host.turn_until_stopped();
@@ -475,7 +475,7 @@ fn a_snapshot_that_can_not_be_taken_in_stops_the_node() {
 #[test]
 fn a_state_machine_that_makes_no_sense_of_a_snapshot_stops_the_node() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Host::start(settings(3), &disk, &machine);
+    let mut host = Rig::start(settings(3), &disk, &machine);
     machine.puzzled.store(true, Ordering::Relaxed);
     host.client.deliver(from_leader());
     let why = host.turn_until_stopped();
@@ -486,23 +486,23 @@ fn a_state_machine_that_makes_no_sense_of_a_snapshot_stops_the_node() {
     host.node.close().join();
 
     // And so it goes at every start, until somebody mends the machine.
-    let mut host = Host::start(settings(3), &disk, &machine);
+    let mut host = Rig::start(settings(3), &disk, &machine);
     assert!(matches!(host.turn_until_stopped(), Err(NodeError::Restore(_))));
     host.node.close().join();
     machine.puzzled.store(false, Ordering::Relaxed);
-    let mut host = Host::start(settings(3), &disk, &machine);
+    let mut host = Rig::start(settings(3), &disk, &machine);
     host.turn_until(|host| host.status().applied.get() == 7);
 }
 
 #[test]
 fn a_snapshot_that_can_not_be_opened_stops_the_node_at_its_start() {
     let disk = Disk::default();
-    let mut host = Host::alone(settings(1), &disk, &Machine::default());
+    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
     propose(&mut host, 1);
     assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
     host.stop().join();
     disk.snapshots.fail_at(Broken::Open);
-    let mut host = Host::start(settings(1), &disk, &Machine::default());
+    let mut host = Rig::start(settings(1), &disk, &Machine::default());
     host.now = host.now.plus(2 * ELECTION);
     let why = host.turn_until_stopped();
     assert!(

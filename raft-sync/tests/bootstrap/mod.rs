@@ -2,7 +2,7 @@
 
 use conformance_tests::real::{Bootstrap, NodeNetwork, NodeSpec};
 use raft_node::{Handle, NodeError};
-use raft_sync::Node;
+use raft_sync::{Node, start, start_on_network};
 
 /// Nodes on threads of their own.
 pub(crate) struct Threads;
@@ -13,10 +13,8 @@ impl Bootstrap for Threads {
     fn start(&self, spec: NodeSpec) -> Result<Node, NodeError> {
         let NodeSpec { settings, storage, machine, network } = spec;
         match network {
-            NodeNetwork::Tcp => Node::start(settings, storage, machine),
-            NodeNetwork::InProcess(send) => {
-                Node::start_on_network(settings, storage, machine, send)
-            }
+            NodeNetwork::Tcp => start(settings, storage, machine),
+            NodeNetwork::InProcess(send) => start_on_network(settings, storage, machine, send),
         }
     }
 

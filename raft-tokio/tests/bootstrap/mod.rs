@@ -3,7 +3,7 @@
 use conformance_tests::process::in_polls;
 use conformance_tests::real::{Bootstrap, NodeNetwork, NodeSpec};
 use raft_node::NodeError;
-use raft_tokio::{Handle, Node};
+use raft_tokio::{Handle, Node, start_on_network};
 use tokio::runtime::{Builder, Runtime};
 
 /// Nodes on a runtime with so many threads.
@@ -19,10 +19,8 @@ impl Tokio {
 async fn start(spec: NodeSpec) -> Result<Node, NodeError> {
     let NodeSpec { settings, storage, machine, network } = spec;
     match network {
-        NodeNetwork::Tcp => Node::start(settings, storage, machine).await,
-        NodeNetwork::InProcess(send) => {
-            Node::start_on_network(settings, storage, machine, send).await
-        }
+        NodeNetwork::Tcp => raft_tokio::start(settings, storage, machine).await,
+        NodeNetwork::InProcess(send) => start_on_network(settings, storage, machine, send).await,
     }
 }
 

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use raft_core::{Entries, Event, Instant, LogIndex, Snapshot};
 
-use super::{Node, SharedStore};
+use super::{Host, SharedStore};
 use crate::applier::ApplyJob;
 use crate::librarian;
 use crate::request::Reply;
@@ -128,7 +128,7 @@ impl Snapshots {
     }
 }
 
-impl Node {
+impl Host {
     /// Somebody wants a snapshot, whatever the policy says. One that has begun may be older than
     /// the request, so another one follows it.
     pub(super) fn ask_for_snapshot(&mut self, reply: Option<Reply<()>>) {

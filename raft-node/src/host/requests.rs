@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use raft_core::{Event, Instant, NodeId, Outcome, Proposal, RequestId};
 
-use super::{Node, NodeStatus};
+use super::{Host, NodeStatus};
 use crate::applier::ApplyJob;
 use crate::request::{Reply, Request, failure};
 use crate::{NodeError, RequestError};
@@ -21,7 +21,7 @@ pub(super) enum Waiting {
     Nobody,
 }
 
-impl Node {
+impl Host {
     pub(super) fn take_requests(&mut self, requests: Vec<Request>, now: Instant) {
         let mut proposals = Vec::new();
         for request in requests {

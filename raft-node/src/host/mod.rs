@@ -35,9 +35,9 @@ const MESSAGES_WAITING: usize = 8192;
 const MESSAGE_BYTES_WAITING: usize = 64 << 20;
 
 /// What an adapter gives a node to reach the world. None of the functions may block. `send` and
-/// `observe` are called on the thread that is in [`Node::new`] or [`Node::turn`].
+/// `observe` are called on the thread that is in [`Host::new`] or [`Host::turn`].
 pub struct Wiring {
-    /// Wakes the adapter's loop: there is something to do for [`Node::turn`]. Called on any thread:
+    /// Wakes the adapter's loop: there is something to do for [`Host::turn`]. Called on any thread:
     /// those of the node, of its clients and of its links.
     pub notify: Notifier,
     /// Passes a message on to the peer that it names, or drops it.
@@ -46,10 +46,10 @@ pub struct Wiring {
     pub observe: Box<dyn FnMut(&Notice) + Send>,
 }
 
-/// A node, to be driven by one loop of any runtime: call [`turn`](Node::turn) when the notifier of
+/// A node, to be driven by one loop of any runtime: call [`turn`](Host::turn) when the notifier of
 /// the [`Wiring`] was called or the deadline of the last turn has come, and not from two places at
 /// once.
-pub struct Node {
+pub struct Host {
     raft: Raft,
     mailbox: Mailbox,
     peers: Peers,
@@ -118,7 +118,7 @@ impl Threads {
     }
 }
 
-impl Node {
+impl Host {
     /// Reads back what the storage holds, makes sure that it is this node's, starts the threads,
     /// and returns the node and the front door for its clients. `now` is the time at the adapter's
     /// [`Clock`](crate::Clock).
@@ -305,16 +305,16 @@ impl Node {
     }
 }
 
-impl Drop for Node {
+impl Drop for Host {
     fn drop(&mut self) {
         // Dropping what waits answers it.
         drop(self.mailbox.close());
     }
 }
 
-impl std::fmt::Debug for Node {
+impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("status", &self.raft.status()).finish_non_exhaustive()
+        f.debug_struct("Host").field("status", &self.raft.status()).finish_non_exhaustive()
     }
 }
 

@@ -5,14 +5,14 @@ use std::mem;
 
 use raft_core::{Entries, LogIndex, Notice, Output, Snapshot};
 
-use super::Node;
+use super::Host;
 use crate::applier::ApplyJob;
 use crate::disk::DiskJob;
 use crate::librarian::SnapshotJob;
 use crate::request::Reply;
 use crate::{NodeError, RequestError};
 
-impl Node {
+impl Host {
     pub(super) fn carry_out(&mut self) -> Result<(), NodeError> {
         let mut outputs = mem::take(&mut self.outputs);
         for output in outputs.drain(..) {
