@@ -11,6 +11,8 @@ use super::writer::{Position, Writer};
 use crate::record::{self, Head};
 use crate::{StoreError, directory};
 
+const ZEROS: [u8; 4096] = [0; 4096];
+
 /// Reads the log in `dir`, or begins one, and makes it ready for writing. `begun` says that there
 /// was a log before, so that a missing one is damage. Changes nothing when it reports damage.
 pub(super) fn recover(
@@ -187,10 +189,9 @@ impl Tail {
     /// do nothing.
     fn settle(&self) -> Result<(), StoreError> {
         let start = self.unproven.map_or(self.end, |(_, offset)| offset);
-        let mut bytes = tail_of(&self.content, start).to_vec();
+        let bytes = tail_of(&self.content, start);
         let valid = usize::try_from(self.end - start).unwrap_or(usize::MAX);
-        let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
-        bytes.truncate(valid.max(bytes.len() - zeros));
+        let mut bytes = bytes.get(..valid.max(used(bytes))).unwrap_or(bytes).to_vec();
         if let Some(torn) = bytes.get_mut(valid..) {
             torn.fill(0);
         }
@@ -203,6 +204,15 @@ fn tail_of(content: &[u8], offset: u64) -> &[u8] {
     usize::try_from(offset).ok().and_then(|offset| content.get(offset..)).unwrap_or_default()
 }
 
+/// How many bytes are left without the zeros at the end.
+fn used(bytes: &[u8]) -> usize {
+    // Most of a segment may be empty, and blocks are compared faster than bytes.
+    let empty = bytes.rchunks(ZEROS.len()).take_while(|block| ZEROS.starts_with(block));
+    let zeros: usize = empty.map(<[u8]>::len).sum();
+    let rest = bytes.get(..bytes.len() - zeros).unwrap_or_default();
+    rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
 fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+    used(bytes) == 0
 }
