@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raft_node::core::{LogIndex, Membership, Status};
+use raft_node::core::{LogIndex, Membership, Raft, Status};
 
 use crate::explore::run::{LOOK_EVERY, Run, nanos};
 use crate::sim::Snapshots;
@@ -95,8 +95,11 @@ impl Run {
 
     /// The members as the leader has them; nobody if there is no leader.
     pub(super) fn members(&self) -> Membership {
-        let leader = self.leader().and_then(|(_, leader)| self.world.nodes[leader].raft.as_ref());
-        leader.map(|raft| raft.membership().clone()).unwrap_or_default()
+        self.leading().map(|raft| raft.membership().clone()).unwrap_or_default()
+    }
+
+    fn leading(&self) -> Option<&Raft> {
+        self.leader().and_then(|(_, leader)| self.world.nodes[leader].raft.as_ref())
     }
 
     /// Every call and every command of a session has its answer.
@@ -166,6 +169,14 @@ impl Run {
         self.sound()
     }
 
+    /// Whether the leader still speaks to somebody who is no member any more.
+    fn tells_removed(&self) -> bool {
+        self.leading().is_some_and(|raft| {
+            let members = raft.membership();
+            raft.status().peers.iter().any(|peer| !members.contains(peer.id))
+        })
+    }
+
     /// I19: with nothing to do there are heartbeats and nothing else.
     fn idle_is_quiet(&mut self) -> Result<(), String> {
         self.all_answered()?;
@@ -174,11 +185,13 @@ impl Run {
         let end = self.world.now + nanos(RECOVERY);
         let sent = loop {
             let (before, leader) = (self.world.traffic.requests, self.leader());
+            let settled = !self.tells_removed();
             self.world.run_for(Duration::from_secs(1));
-            if self.leader() == leader || self.world.now >= end {
+            if settled && self.leader() == leader || self.world.now >= end {
                 break self.world.traffic.requests - before;
             }
-            // A preferred member has taken over, and tells those that were removed.
+            // A new leader, such as a preferred member that has taken over, tells those that were
+            // removed, if need be with a snapshot in tiny pieces.
             self.world.run_for(Duration::from_secs(12));
         };
         let (size, members) = (self.world.nodes.len() as u64, self.members());
