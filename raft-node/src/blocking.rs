@@ -170,15 +170,14 @@ impl Handle {
 
 /// A running node. Dropping it asks the node to stop, without waiting for it.
 #[derive(Debug)]
+#[must_use = "dropping it stops the node"]
 pub struct Node {
     id: NodeId,
     handle: Handle,
 }
 
 impl Node {
-    /// For adapters: the node of this handle, and of this id, belongs to whoever has what this
-    /// returns.
-    #[must_use = "dropping it stops the node"]
+    /// For adapters: makes the owner of the running node with this id and this handle.
     pub const fn new(id: NodeId, handle: Handle) -> Self {
         Self { id, handle }
     }

@@ -62,7 +62,7 @@ impl From<IdentityError> for NodeError {
 
 /// Who a node is: its cluster, its name there, its storage, and whom it has met. It is kept with the
 /// log ([`LogStore::metadata`](crate::LogStore::metadata)). A [`Host`](crate::Host) sees to it by
-/// itself; a host of its own makes one when its storage is first used, and keeps what
+/// itself; a host of your own makes one when its storage is first used, and keeps what
 /// [`Peers::take_unsaved`](crate::Peers::take_unsaved) says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {

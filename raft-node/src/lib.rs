@@ -39,11 +39,11 @@
 //! # The loop of an adapter
 //!
 //! An adapter gives a [`Host`] its turns and moves bytes. This is a whole one, on a thread that
-//! parks, for a network that is just a function. What arrives from peers goes to
+//! waits at a channel, for a network that is just a function. What arrives from peers goes to
 //! [`Client::deliver`]. A [`Driver`] brings the clock, and handles that can be waited with.
 //!
 //! ```
-//! use std::{sync::Arc, thread};
+//! use std::{sync::Arc, sync::mpsc::sync_channel, thread};
 //!
 //! use raft_node::core::Message;
 //! use raft_node::{
@@ -57,9 +57,11 @@
 //!     send: impl FnMut(Message) + Send + 'static,
 //!     started: impl FnOnce(Client),
 //! ) -> Result<(), NodeError> {
-//!     let (clock, this) = (Clock::start(), thread::current());
+//!     let clock = Clock::start();
+//!     // Not `thread::park`: callbacks of clients run here, and might take its token away.
+//!     let (wake, woken) = sync_channel(1);
 //!     let wiring = Wiring {
-//!         notify: Arc::new(move || this.unpark()),
+//!         notify: Arc::new(move || drop(wake.try_send(()))),
 //!         send: Box::new(send),
 //!         observe: Box::new(|_| {}),
 //!     };
@@ -68,8 +70,8 @@
 //!     loop {
 //!         match host.turn(|| clock.now()) {
 //!             Turn::Continue { more: true, .. } => thread::yield_now(),
-//!             Turn::Continue { deadline: None, .. } => thread::park(),
-//!             Turn::Continue { deadline: Some(at), .. } => thread::park_timeout(clock.until(at)),
+//!             Turn::Continue { deadline: None, .. } => drop(woken.recv()),
+//!             Turn::Continue { deadline: Some(at), .. } => drop(woken.recv_timeout(clock.until(at))),
 //!             Turn::Stopped(result) => {
 //!                 host.close().join();
 //!                 return result;

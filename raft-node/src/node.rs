@@ -9,15 +9,14 @@ use crate::{Handle, NodeError};
 /// A running node, on any runtime. Dropping it asks the node to stop, without waiting for it.
 /// [`blocking::Node`](crate::blocking::Node) is the same for threads.
 #[derive(Debug)]
+#[must_use = "dropping it stops the node"]
 pub struct Node {
     id: NodeId,
     handle: Handle,
 }
 
 impl Node {
-    /// For adapters: the node of this handle, and of this id, belongs to whoever has what this
-    /// returns.
-    #[must_use = "dropping it stops the node"]
+    /// For adapters: makes the owner of the running node with this id and this handle.
     pub const fn new(id: NodeId, handle: Handle) -> Self {
         Self { id, handle }
     }
@@ -43,7 +42,8 @@ impl Node {
         self.handle.stopped().await
     }
 
-    /// Stops the node at once, as a crash would, and waits until it has.
+    /// Stops the node at once, as a crash would, and waits until it has. Cancelling the wait changes
+    /// nothing about the end.
     ///
     /// # Errors
     /// The node had stopped by itself before: its store or its state machine failed.
@@ -52,7 +52,8 @@ impl Node {
         self.handle.stopped().await
     }
 
-    /// Stops the node and waits until it has, see [`Handle::shutdown`].
+    /// Stops the node and waits until it has, see [`Handle::shutdown`]. Cancelling the wait changes
+    /// nothing about the end.
     ///
     /// # Errors
     /// The node had stopped by itself before: its store or its state machine failed.

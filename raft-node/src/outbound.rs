@@ -76,7 +76,7 @@ impl Outbound {
         }
     }
 
-    /// The same as a function of its own, as a node wants it.
+    /// [`send`](Self::send) as a function that shares these queues, as a node wants it.
     pub fn sender(&self) -> impl FnMut(Message) + Send + 'static {
         let outbound = self.clone();
         move |message| outbound.send(&message)

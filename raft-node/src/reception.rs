@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,6 @@ use raft_core::NodeId;
 use tracing::{debug, warn};
 
 use crate::link::{Inbound, LinkError, Received};
-use crate::watched::Watched;
 use crate::{Client, Notifier, Peers};
 
 /// Connections at a time, strangers included.
@@ -26,7 +26,7 @@ struct Shared {
     peers: Peers,
     client: Client,
     max_frame: usize,
-    callers: Watched<usize>,
+    callers: AtomicUsize,
     /// How to end the connection of each peer: a new one takes the place of the old, which may be
     /// dead without knowing it.
     current: Mutex<BTreeMap<NodeId, Notifier>>,
@@ -62,7 +62,7 @@ impl Reception {
             peers,
             client,
             max_frame,
-            callers: Watched::new(0),
+            callers: AtomicUsize::new(0),
             current: Mutex::default(),
             refusals: Mutex::default(),
         }))
@@ -76,12 +76,9 @@ impl Reception {
     /// `superseded`, which must not block, is called: the peer has another one by now.
     #[must_use]
     pub fn accept(&self, from: SocketAddr, superseded: Notifier) -> Option<Caller> {
-        let mut room = false;
-        self.0.callers.update(|callers| {
-            room = *callers < CALLERS;
-            *callers += usize::from(room);
-            room
-        });
+        let one_more = |callers| (callers < CALLERS).then_some(callers + 1);
+        let relaxed = Ordering::Relaxed;
+        let room = self.0.callers.fetch_update(relaxed, relaxed, one_more).is_ok();
         if !room {
             warn!(%from, "too many incoming connections");
             return None;
@@ -89,16 +86,11 @@ impl Reception {
         let inbound = Inbound::new(self.0.peers.clone(), self.0.max_frame);
         Some(Caller { reception: self.clone(), from, inbound, superseded, refused: None })
     }
-
-    /// Waits until there is no [`Caller`] any more.
-    pub async fn emptied(&self) {
-        self.0.callers.wait_for(|callers| (callers == 0).then_some(())).await;
-    }
 }
 
 impl fmt::Debug for Reception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let callers = self.0.callers.get();
+        let callers = self.0.callers.load(Ordering::Relaxed);
         f.debug_struct("Reception").field("callers", &callers).finish_non_exhaustive()
     }
 }
@@ -186,10 +178,7 @@ impl Drop for Caller {
                 current.remove(&peer);
             }
         }
-        self.reception.0.callers.update(|callers| {
-            *callers -= 1;
-            true
-        });
+        self.reception.0.callers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

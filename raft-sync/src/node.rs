@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
 use raft_node::blocking::Node;
@@ -13,8 +13,8 @@ use crate::dial::dial_all;
 use crate::listen::{bind, listen};
 use crate::wait::{Bell, Worker};
 
-/// Starts a node whose peers are reached over TCP: it listens before this returns. It
-/// blocks while all of the newest snapshot is read.
+/// Starts a node whose peers are reached over TCP: it listens before this returns. It blocks while
+/// all of the newest snapshot is read.
 ///
 /// # Errors
 /// The settings make no sense, the store is damaged, the address is taken.
@@ -60,35 +60,40 @@ fn launch(
     send: impl FnMut(Message) + Send + 'static,
     network: impl FnOnce(&Driver) -> io::Result<Vec<Worker>>,
 ) -> Result<Node, NodeError> {
-    let id = settings.id();
-    let (give, given) = sync_channel::<(Driver, Vec<Worker>)>(1);
-    let thread = thread::Builder::new().name(format!("raft-{id}-loop"));
-    // Whoever waits for the end is told by the thread itself.
-    let spawned = thread.spawn(move || {
-        // It is given nothing if the node does not start.
-        if let Ok((driver, workers)) = given.recv() {
-            let ending = run(driver);
-            drop(workers);
-            ending.join();
-        }
+    let (wake, woken) = sync_channel(1);
+    let notify = Arc::new(move || {
+        // If there is no room, it is woken already.
+        let _ = wake.try_send(());
     });
-    let thread = spawned.map_err(NodeError::Thread)?.thread().clone();
-    let notify = Arc::new(move || thread.unpark());
     let driver = Driver::start(settings, storage, machine, notify, send)?;
-    let handle = driver.blocking_handle();
-    let workers = network(&driver).map_err(NodeError::Thread)?;
-    give.send((driver, workers)).map_err(|_| NodeError::ThreadGone)?;
+    let workers = match network(&driver) {
+        Ok(workers) => workers,
+        Err(error) => {
+            driver.close(Ok(())).join();
+            return Err(NodeError::Thread(error));
+        }
+    };
+    let (id, handle) = (settings.id(), driver.blocking_handle());
+    let thread = thread::Builder::new().name(format!("raft-{id}-loop"));
+    let spawned = thread.spawn(move || {
+        let ending = run(driver, &woken);
+        drop(workers);
+        ending.join();
+    });
+    // Whoever waits for the end is told by the thread itself.
+    spawned.map(drop).map_err(NodeError::Thread)?;
     Ok(Node::new(id, handle))
 }
 
 /// Gives the node its turns until it stops.
-fn run(mut driver: Driver) -> Ending {
+fn run(mut driver: Driver, woken: &Receiver<()>) -> Ending {
     loop {
         match driver.turn() {
             Next::Stopped(result) => return driver.close(result),
             Next::Again => thread::yield_now(),
-            Next::Wait(None) => thread::park(),
-            Next::Wait(Some(timeout)) => thread::park_timeout(timeout),
+            // However a wait ends, it is time for another turn.
+            Next::Wait(None) => drop(woken.recv()),
+            Next::Wait(Some(timeout)) => drop(woken.recv_timeout(timeout)),
         }
     }
 }

@@ -13,7 +13,7 @@ use raft_node::{Notifier, Reception};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Wakes one thread that waits for a socket, too.
+/// Wakes one thread, which may wait for a socket at the same time.
 pub(crate) struct Bell {
     stopped: AtomicBool,
     ringing: UnixStream,

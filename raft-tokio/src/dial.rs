@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time;
 
-use crate::node::notifier;
+use crate::node::{Alive, notifier, while_alive};
 
 /// Keeps a connection to each peer, whoever that is at the time, until the task is aborted.
-pub(crate) async fn dial_all(peers: Peers, outbound: Outbound) {
+pub(crate) async fn dial_all(peers: Peers, outbound: Outbound, alive: Alive) {
     let changed = Arc::new(Notify::new());
     peers.on_change(notifier(&changed));
     let mut links = BTreeMap::new();
@@ -24,7 +24,7 @@ pub(crate) async fn dial_all(peers: Peers, outbound: Outbound) {
             let dialler = Dialler::new(&peers, &outbound, peer, address, notifier(&ready));
             // A set of one, since a set that is dropped aborts its tasks.
             let mut task = JoinSet::new();
-            task.spawn(dial(dialler, ready));
+            task.spawn(while_alive(alive.clone(), dial(dialler, ready)));
             task
         });
         changed.notified().await;

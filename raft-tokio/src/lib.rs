@@ -24,6 +24,8 @@
 //!   why, a node stopped by itself.
 //! - The node needs a runtime with time and I/O enabled; one thread is enough. Disk and state machine
 //!   have threads of their own, so [`StateMachine::apply`](raft_node::StateMachine::apply) may block.
+//! - A lookup of a peer's name runs on a thread of the runtime for blocking work, and may outlive the
+//!   node for as long as the system takes: nothing can end it early.
 //! - Peers are not authenticated and nothing is encrypted: keep the ports on a network that you
 //!   trust.
 //!

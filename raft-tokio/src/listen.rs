@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 use tracing::warn;
 
-use crate::node::notifier;
+use crate::node::{Alive, notifier, while_alive};
 
 pub(crate) async fn bind(settings: &Settings) -> Result<TcpListener, NodeError> {
     let address = settings.listen_address()?.to_owned();
@@ -20,7 +20,7 @@ pub(crate) async fn bind(settings: &Settings) -> Result<TcpListener, NodeError> 
 }
 
 /// Accepts connections until the task is aborted, and then ends them with it.
-pub(crate) async fn listen(socket: TcpListener, reception: Reception) {
+pub(crate) async fn listen(socket: TcpListener, reception: Reception, alive: Alive) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -31,7 +31,7 @@ pub(crate) async fn listen(socket: TcpListener, reception: Reception) {
             Ok((stream, from)) => {
                 let superseded = Arc::new(Notify::new());
                 if let Some(caller) = reception.accept(from, notifier(&superseded)) {
-                    connections.spawn(hear(stream, caller, superseded));
+                    connections.spawn(while_alive(alive.clone(), hear(stream, caller, superseded)));
                 }
             }
             Err(error) => {

@@ -1,5 +1,6 @@
 //! The loop of a node.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use raft_node::core::Message;
 use raft_node::{
     Driver, Ending, Next, Node, NodeError, Notifier, Outbound, Settings, StateMachine, Storage,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{self, JoinSet};
 use tokio::time;
 
@@ -27,9 +28,9 @@ pub async fn start(
     let socket = bind(&settings).await?;
     let outbound = Outbound::default();
     let send = outbound.sender();
-    launch(settings, storage, machine, send, |driver, tasks| {
-        tasks.spawn(listen(socket, driver.reception()));
-        tasks.spawn(dial_all(driver.peers().clone(), outbound));
+    launch(settings, storage, machine, send, |driver, tasks, alive| {
+        tasks.spawn(listen(socket, driver.reception(), alive.clone()));
+        tasks.spawn(dial_all(driver.peers().clone(), outbound, alive));
     })
     .await
 }
@@ -45,7 +46,7 @@ pub async fn start_on_network(
     machine: impl StateMachine,
     send: impl FnMut(Message) + Send + 'static,
 ) -> Result<Node, NodeError> {
-    launch(settings, storage, machine, send, |_, _| {}).await
+    launch(settings, storage, machine, send, |_, _, _| {}).await
 }
 
 async fn launch(
@@ -53,7 +54,7 @@ async fn launch(
     storage: Storage,
     machine: impl StateMachine,
     send: impl FnMut(Message) + Send + 'static,
-    network: impl FnOnce(&Driver, &mut JoinSet<()>),
+    network: impl FnOnce(&Driver, &mut JoinSet<()>, Alive),
 ) -> Result<Node, NodeError> {
     let wake = Arc::new(Notify::new());
     let (id, notify) = (settings.id(), notifier(&wake));
@@ -61,18 +62,28 @@ async fn launch(
     let start =
         task::spawn_blocking(move || Driver::start(&settings, storage, machine, notify, send));
     let driver = start.await.map_err(|_| NodeError::ThreadGone)??;
-    let (handle, reception) = (driver.handle(), driver.reception());
-    let mut tasks = JoinSet::new();
-    network(&driver, &mut tasks);
+    let handle = driver.handle();
+    let (mut tasks, (alive, mut ended)) = (JoinSet::new(), mpsc::channel(1));
+    network(&driver, &mut tasks, alive);
     task::spawn(async move {
         let ending = run(driver, &wake).await;
         tasks.shutdown().await;
-        // Connections are tasks of the listener, which has not waited for them.
-        reception.emptied().await;
+        // Connections are tasks of these, which have not waited for them. There is nothing that they
+        // could say.
+        let _: Option<Infallible> = ended.recv().await;
         // An error means that the runtime is gone, and whoever asks is told so.
         let _ = task::spawn_blocking(move || ending.join()).await;
     });
     Ok(Node::new(id, handle))
+}
+
+/// Each task of a connection has one, and drops it when it ends.
+pub(crate) type Alive = mpsc::Sender<Infallible>;
+
+/// The work of such a task: it is dropped, with its socket, before this.
+pub(crate) async fn while_alive(alive: Alive, work: impl Future<Output = ()>) {
+    work.await;
+    drop(alive);
 }
 
 pub(crate) fn notifier(notify: &Arc<Notify>) -> Notifier {

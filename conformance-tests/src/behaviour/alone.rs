@@ -106,7 +106,7 @@ fn nothing_is_left_but<B: Bootstrap>(files: usize, bootstrap: &B) {
 /// Ends a node in one way or another; whether somebody waited for the end.
 fn end<B: Bootstrap>(bootstrap: &B, node: B::Node, round: u32) -> bool {
     match round % 5 {
-        4 => bootstrap.abandon(node),
+        4 => drop(node),
         3 => bootstrap.kill(node),
         _ => bootstrap.stop(node),
     }

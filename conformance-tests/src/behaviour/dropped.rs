@@ -3,7 +3,7 @@
 use raft_node::core::Membership;
 use raft_node::{Handle, RequestError};
 
-use crate::behaviour::places::{Cluster, QUICK, propose, read, status};
+use crate::behaviour::places::{Cluster, QUICK, number, read, status};
 use crate::process::{eventually, in_polls, in_time};
 use crate::real::Bootstrap;
 
@@ -42,7 +42,14 @@ pub fn futures_and_handles_may_be_dropped_at_any_point<B: Bootstrap>(bootstrap: 
         }
     }
     for handle in cluster.handles() {
-        let counted = propose(&handle);
+        // A leadership that is handed over by a request for which nobody waits any more may leave the
+        // outcome of another one unknown.
+        let mut counted = 0;
+        eventually("a proposal is answered", || {
+            let answer = in_time("an answer", handle.propose("count"));
+            counted = answer.as_ref().map_or(0, number);
+            answer.is_ok()
+        });
         assert!((1..=700).contains(&counted), "{counted}");
         assert!(read(&handle) >= counted);
         eventually("nobody waits any more", || status(&handle).pending_requests == 0);

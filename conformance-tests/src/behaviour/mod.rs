@@ -75,7 +75,7 @@ macro_rules! behaviour_suite {
                 a_node_whose_state_is_lost_is_given_that_of_the_leader,
                 a_shutdown_answers_everybody_who_waits_and_frees_the_port,
                 a_shutdown_under_load_answers_every_waiter,
-                a_node_that_is_abandoned_stops,
+                a_node_that_is_dropped_stops,
                 a_node_that_has_been_waited_for_can_still_be_stopped,
                 a_panic_in_apply_stops_that_node_and_acknowledges_nothing_false,
                 a_follower_whose_disk_fails_stops_and_its_leader_sees_it,

@@ -90,12 +90,12 @@ pub fn a_shutdown_under_load_answers_every_waiter<B: Bootstrap>(bootstrap: B) {
 }
 
 /// Nobody waits for it, and it ends all the same.
-pub fn a_node_that_is_abandoned_stops<B: Bootstrap>(bootstrap: B) {
+pub fn a_node_that_is_dropped_stops<B: Bootstrap>(bootstrap: B) {
     let mut cluster = Cluster::running(bootstrap, 1, QUICK);
     let handle = cluster.handle(0);
     propose(&handle);
     let node = cluster.take(0);
-    cluster.bootstrap.abandon(node);
+    drop(node);
     in_time("the end", handle.stopped()).expect("it has not failed");
     assert_eq!(in_time("an answer", handle.propose("count")), Err(RequestError::Stopped));
     TcpListener::bind(&cluster.places[0].address).expect("the port is free");

@@ -15,7 +15,7 @@ pub use proxy::{Flow, Proxy, Way};
 
 /// How to start and stop a node on the runtime under test: all that an adapter has to bring.
 pub trait Bootstrap {
-    /// A running node.
+    /// A running node. Dropping it stops it, without waiting for that.
     type Node;
 
     /// Starts a node.
@@ -34,12 +34,6 @@ pub trait Bootstrap {
 
     /// The same at once ([`Client::kill`](raft_node::Client::kill)): nothing is handed over.
     fn kill(&self, node: Self::Node);
-
-    /// Lets a node go without waiting for it: it stops by itself. An adapter in which dropping a node
-    /// does not stop it asks it to.
-    fn abandon(&self, node: Self::Node) {
-        drop(node);
-    }
 
     /// Begins to start a node and gives that up: an adapter in which starting is a future polls it
     /// so many times ([`in_polls`](crate::process::in_polls)) and drops it, and with it the node if

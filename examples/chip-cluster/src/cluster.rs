@@ -141,37 +141,47 @@ impl Cluster {
     /// from the chip, which leads.
     fn chip_serves_a_snapshot(&mut self) -> io::Result<()> {
         let (away, other) = if self.random.bool() { (1, 2) } else { (2, 1) };
-        self.wait("the chip sends its snapshot", |cluster| {
-            cluster.told("kill a server for longer", |cluster| {
-                cluster.kill(away);
-                Ok(())
-            })?;
-            let missed = number(&cluster.chip.status()?, "last");
-            println!("wait until the leader has cut the chip's log by a snapshot");
-            cluster.wait("a snapshot", |cluster| {
-                Ok(number(&cluster.chip.status()?, "snapshot") > missed)
-            })?;
-            cluster.chip_leads()?;
-            let before = cluster.chip.status()?;
-            cluster.told("start the server again", |cluster| cluster.start(away))?;
-            let begun = Instant::now();
-            while begun.elapsed() < PATIENCE / 4 {
-                let after = cluster.chip.status()?;
-                if number(&after, "served") > number(&before, "served") {
-                    return Ok(true);
-                }
-                if !after.contains("role=Leader") {
-                    break;
-                }
-                thread::sleep(POLL);
+        let mut attempts = 3;
+        while !self.serves_a_snapshot_to(away)? {
+            attempts -= 1;
+            if attempts == 0 {
+                return Err(io::Error::other("the chip did not send its snapshot"));
             }
-            Ok(false)
-        })?;
+        }
         self.told("kill the other server: the one that was away is needed", |cluster| {
             cluster.kill(other);
             Ok(())
         })?;
         self.told("start it again", |cluster| cluster.start(other))
+    }
+
+    /// Whether the chip has sent its snapshot before it ceased to lead.
+    fn serves_a_snapshot_to(&mut self, away: u64) -> io::Result<bool> {
+        self.told("kill a server for longer", |cluster| {
+            cluster.kill(away);
+            Ok(())
+        })?;
+        let missed = number(&self.chip.status()?, "last");
+        println!("wait until the leader has cut the chip's log by a snapshot");
+        self.wait(
+            "a snapshot",
+            |cluster| Ok(number(&cluster.chip.status()?, "snapshot") > missed),
+        )?;
+        self.chip_leads()?;
+        let before = number(&self.chip.status()?, "served");
+        self.told("start the server again", |cluster| cluster.start(away))?;
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE / 4 {
+            let after = self.chip.status()?;
+            if number(&after, "served") > before {
+                return Ok(true);
+            }
+            if !after.contains("role=Leader") {
+                break;
+            }
+            thread::sleep(POLL);
+        }
+        Ok(false)
     }
 
     fn told(

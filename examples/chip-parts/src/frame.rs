@@ -91,7 +91,7 @@ pub(crate) fn read<F: NorFlash>(flash: &mut F, at: u32, end: u32) -> Result<Foun
         };
     }
     let room = (end - at) as usize;
-    if length != !word(4) || size::<F>(0) + length as usize > room {
+    if length != !word(4) || length as usize > room - size::<F>(0) {
         return match is_erased(flash, behind_header, end)? {
             true => Ok(Found::Torn(None)),
             false => Ok(Found::Damaged("the length of a frame")),

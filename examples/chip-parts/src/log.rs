@@ -29,6 +29,8 @@ const METADATA: u8 = 2;
 /// The body of a bank's first frame: what it is, the version of the format, the generation.
 const MAGIC: &[u8; 4] = b"RFL1";
 const HEAD: usize = 8;
+/// So many bytes of entries are copied at a time, unless a single one is larger.
+const COPY_BYTES: usize = 4096;
 
 /// A log in flash. In memory it has the place of each entry (24 bytes for each), and nothing of what
 /// they carry. Both banks have to begin where a sector does.
@@ -96,11 +98,12 @@ impl Index {
 
 impl<F: NorFlash> FlashLog<F> {
     /// Opens the log that is in this flash, or makes one if the flash is erased. What was not
-    /// finished when the power failed is cut off.
+    /// finished when the power failed is cut off, unless all of it but the seal was written.
     ///
     /// # Errors
     /// The flash fails, or is neither erased nor a log, or is damaged. Don't erase it and go on: the
-    /// node would have forgotten what it promised.
+    /// node would have forgotten what it promised. Only if the power has failed twice while the log
+    /// was made, at the factory, it was never one: erase it again.
     pub fn open(flash: F) -> Result<Self, StoreError> {
         let (metadata, index) = (Bytes::new(), Index::default());
         let mut log = Self { flash, bank: 0, generation: 0, end: 0, metadata, index };
@@ -108,8 +111,9 @@ impl<F: NorFlash> FlashLog<F> {
             None => log.format()?,
             Some(Head { is_sealed, generation, bank }) => {
                 (log.generation, log.bank) = (generation, bank);
+                let is_torn = log.recover()?;
                 log.retire(1 - bank)?;
-                if log.recover()? || !is_sealed {
+                if is_torn || !is_sealed {
                     log.compact()?;
                 }
             }
@@ -232,8 +236,8 @@ impl<F: NorFlash> FlashLog<F> {
         Ok(next)
     }
 
-    /// Copies what is of use to the other bank, and goes on there. The entries are copied one by one,
-    /// so it takes no more memory than the largest of them.
+    /// Copies what is of use to the other bank, and goes on there. The entries are copied a few at a
+    /// time: a frame for each might take more room than they have now, and all at once more memory.
     fn compact(&mut self) -> Result<(), StoreError> {
         let bank = 1 - self.bank;
         let start = self.start(bank);
@@ -250,20 +254,49 @@ impl<F: NorFlash> FlashLog<F> {
         record::encode(&state, &mut bytes, 0);
         end = self.put(bank, end, WRITE, &bytes)?;
         let mut places = VecDeque::new();
-        for nth in 0..self.index.entries.len() {
-            let Some((place, term)) = self.index.entries.get(nth).copied() else { break };
-            let entry = self.entry(self.index.begin_after.index.plus(nth as u64 + 1), place)?;
-            let entries = Entries::new(vec![entry]).unwrap_or_else(Entries::empty);
+        while let Some(entries) = self.next_to_copy(places.len())? {
             bytes.clear();
             let base = u64::from(body_at::<F>(end)) + 1;
+            let terms: Vec<Term> = entries.iter().map(|entry| entry.term).collect();
             let copied = record::encode(&Write { entries, ..Write::default() }, &mut bytes, base);
-            places.extend(copied.into_iter().map(|place| (place, term)));
+            places.extend(copied.into_iter().zip(terms));
             end = self.put(bank, end, WRITE, &bytes)?;
         }
         self.seal(bank, self.generation + 1)?;
         self.index.entries = places;
         self.end = end;
         self.retire(1 - bank)
+    }
+
+    /// Reads entries, as [`LogStore::load`] does.
+    fn read(
+        &mut self,
+        from: LogIndex,
+        through: LogIndex,
+        max_bytes: usize,
+    ) -> Result<Entries, StoreError> {
+        let (mut entries, mut bytes, mut index) = (Vec::new(), 0_usize, from);
+        while index <= through
+            && let Some((place, _)) = self.index.get(index)
+        {
+            let entry = self.entry(index, place)?;
+            bytes = bytes.saturating_add(entry.size());
+            if bytes > max_bytes && !entries.is_empty() {
+                break;
+            }
+            entries.push(entry);
+            index = index.next();
+        }
+        Entries::new(entries)
+            .ok_or(StoreError::OutOfOrder { what: "the stored entries are not consecutive" })
+    }
+
+    /// Reads the entries behind the first `copied`: at least one, if there is one, and no more than
+    /// fit into a frame of some size.
+    fn next_to_copy(&mut self, copied: usize) -> Result<Option<Entries>, StoreError> {
+        let from = self.index.begin_after.index.plus(copied as u64 + 1);
+        let entries = self.read(from, self.index.last(), COPY_BYTES)?;
+        Ok((!entries.is_empty()).then_some(entries))
     }
 
     /// Reads one entry.
@@ -338,20 +371,7 @@ impl<F: NorFlash + Send + 'static> LogStore for FlashLog<F> {
         through: LogIndex,
         max_bytes: usize,
     ) -> Result<Entries, StoreError> {
-        let (mut entries, mut bytes, mut index) = (Vec::new(), 0_usize, from);
-        while index <= through
-            && let Some((place, _)) = self.index.get(index)
-        {
-            let entry = self.entry(index, place)?;
-            bytes = bytes.saturating_add(entry.size());
-            if bytes > max_bytes && !entries.is_empty() {
-                break;
-            }
-            entries.push(entry);
-            index = index.next();
-        }
-        Entries::new(entries)
-            .ok_or(StoreError::OutOfOrder { what: "the stored entries are not consecutive" })
+        self.read(from, through, max_bytes)
     }
 
     fn metadata(&mut self) -> Result<Bytes, StoreError> {

@@ -64,8 +64,11 @@ impl<F: NorFlash> FlashSnapshots<F> {
 
     fn look(&mut self, place: u32) -> Result<Option<Snapshot>, StoreError> {
         let (at, end) = (self.start(place), self.content(place));
-        // A description that was not finished, or half erased, is none.
-        let Ok(Found::Frame(body)) = frame::read(&mut self.flash, at, end) else { return Ok(None) };
+        let body = match frame::read(&mut self.flash, at, end)? {
+            Found::Frame(body) | Found::Torn(Some(body)) => body,
+            // A description that was not finished, or half erased, is none.
+            Found::Nothing | Found::Torn(None) | Found::Damaged(_) => return Ok(None),
+        };
         let damaged = |what| frame::damaged(what, at);
         let snapshot = Snapshot::decode(Bytes::from(body))
             .map_err(|_| damaged("the description of a snapshot"))?;

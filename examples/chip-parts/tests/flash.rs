@@ -246,6 +246,32 @@ fn a_log_that_does_not_fit_says_so_and_keeps_what_it_has() {
     assert_eq!(stored.last, index(2 * written));
 }
 
+/// A bank that is full of writes with many small entries takes less room when it is copied, so the
+/// power may fail in any write.
+#[test]
+fn a_full_bank_that_is_torn_at_its_end_still_fits_when_it_is_copied() {
+    let entries = |nth: u64| {
+        let entry = |index| Entry { term: term(1), index, payload: Payload::Noop };
+        let indexes = (20 * nth + 1..).map(index).take(20);
+        Entries::new(indexes.map(entry).collect()).unwrap()
+    };
+    let write = |nth| Write { entries: entries(nth), ..Write::default() };
+    let full = {
+        let mut log = FlashLog::open(Chip::new(8192)).unwrap();
+        (0..).take_while(|nth| log.append(&[write(*nth)]).is_ok()).count() as u64
+    };
+    for strokes in 1..=3 {
+        let chip = Chip::new(8192);
+        let mut log = FlashLog::open(chip.clone()).unwrap();
+        (0..full - 1).for_each(|nth| log.append(&[write(nth)]).unwrap());
+        chip.fail_after(Some(strokes));
+        assert!(log.append(&[write(full - 1)]).is_err());
+        chip.fail_after(None);
+        let last = FlashLog::open(chip).unwrap().restore().unwrap().last.get();
+        assert!([20 * (full - 1), 20 * full].contains(&last), "{last} of {}", 20 * full);
+    }
+}
+
 /// What was once complete and reads otherwise is no unfinished write.
 #[test]
 fn a_flipped_bit_is_damage_and_not_the_end_of_the_log() {

@@ -2,7 +2,7 @@
 //! its sockets.
 //!
 //! It was written by following `docs/write-your-own-adapter.md`, which explains each part. A node is
-//! [started](start) and stopped like one on plain threads, and has the same [`Handle`].
+//! [started](start) and stopped like one of `raft-sync`, and has the same [`Handle`].
 #![forbid(unsafe_code)]
 
 mod dial;

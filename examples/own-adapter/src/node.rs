@@ -56,8 +56,14 @@ fn launch(
 ) -> Result<Node, NodeError> {
     let mut watch = Watch::new().map_err(NodeError::Thread)?;
     let driver = Driver::start(settings, storage, machine, watch.notifier(), send)?;
+    let network = match network(&driver, &mut watch) {
+        Ok(network) => network,
+        Err(error) => {
+            driver.close(Ok(())).join();
+            return Err(NodeError::Thread(error));
+        }
+    };
     let handle = driver.blocking_handle();
-    let network = network(&driver, &mut watch).map_err(NodeError::Thread)?;
     let thread = thread::Builder::new().name(format!("raft-{}-loop", settings.id()));
     let spawned = thread.spawn(move || run(driver, watch, network).join());
     // Whoever waits for the end is told by the thread itself.

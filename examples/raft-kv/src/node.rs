@@ -99,23 +99,25 @@ impl Node {
         machine: impl StateMachine,
     ) -> Result<Self, NodeError> {
         let id = settings.id();
-        let started = match runtime {
-            Runtime::Tokio => raft_tokio::start(settings, storage, machine).await,
-            Runtime::AsyncStd => {
-                raft_async_std::start(Executor::async_std(), settings, storage, machine).await
+        let running = match runtime {
+            Runtime::Tokio => {
+                raft_tokio::start(settings, storage, machine).await.map(Running::InTasks)?
             }
-            Runtime::Smol => {
-                raft_async_std::start(Executor::smol(), settings, storage, machine).await
+            Runtime::AsyncStd | Runtime::Smol => {
+                let executor = match runtime {
+                    Runtime::AsyncStd => Executor::async_std(),
+                    _ => Executor::smol(),
+                };
+                let started = raft_async_std::start(executor, settings, storage, machine);
+                started.await.map(Running::InTasks)?
             }
             Runtime::Sync => {
                 // All of the newest snapshot is read.
                 let start = || raft_sync::start(settings, storage, machine);
                 let started = task::spawn_blocking(start).await;
-                let running = Running::OnThreads(started.map_err(|_| NodeError::ThreadGone)??);
-                return Ok(Self { id, runtime, running });
+                started.map_err(|_| NodeError::ThreadGone)?.map(Running::OnThreads)?
             }
         };
-        let running = Running::InTasks(started?);
         Ok(Self { id, runtime, running })
     }
 

@@ -180,7 +180,7 @@ impl Host {
             (told, thread) = recorder::spawn(name("record"), record, &beginning)?;
             threads.push(thread);
         }
-        let node = Self {
+        let host = Self {
             raft,
             mailbox,
             peers,
@@ -205,7 +205,7 @@ impl Host {
             election_timeout: settings.timeout(),
             stopping: None,
         };
-        Ok((node, client))
+        Ok((host, client))
     }
 
     /// What the links to the peers need to know.

@@ -8,7 +8,7 @@ use raft_node::core::{
 };
 use raft_node::{LogStore, MemoryLog, NodeError, RequestError, StoreError};
 
-use crate::host::{
+use crate::rig::{
     Disk, ELECTION, ME, Machine, PEER, Rig, Trouble, answer, append, is_open, settings,
 };
 
@@ -17,11 +17,11 @@ fn term(number: u64) -> Term {
 }
 
 /// Takes the words of the disk that fails, and what was sent before the node stopped.
-fn stops_for_its_disk(mut host: Rig) -> Vec<Message> {
-    let why = host.turn_until_stopped().unwrap_err();
+fn stops_for_its_disk(mut rig: Rig) -> Vec<Message> {
+    let why = rig.turn_until_stopped().unwrap_err();
     assert!(matches!(&why, NodeError::Store(StoreError::Other(text)) if text == "no such luck"));
-    host.node.close().join();
-    host.sent.try_iter().collect()
+    rig.node.close().join();
+    rig.sent.try_iter().collect()
 }
 
 /// R007: a follower whose vote does not get to the disk gives none, and its term is nobody's
@@ -29,28 +29,28 @@ fn stops_for_its_disk(mut host: Rig) -> Vec<Message> {
 #[test]
 fn a_failed_write_of_a_vote_stops_the_node_before_anybody_hears_of_it() {
     let disk = Disk::default();
-    let host = Rig::start(settings(3), &disk, &Machine::default());
+    let rig = Rig::start(settings(3), &disk, &Machine::default());
     *disk.trouble.lock().unwrap() = Some(Trouble::Fails);
     let body = Body::Vote { last: LogPosition::default(), transfer: false };
-    host.client.deliver(Message { from: PEER, to: ME, term: term(5), body });
-    assert_eq!(stops_for_its_disk(host), []);
+    rig.client.deliver(Message { from: PEER, to: ME, term: term(5), body });
+    assert_eq!(stops_for_its_disk(rig), []);
 }
 
 /// R007: the same for the vote of a candidate for itself.
 #[test]
 fn a_failed_write_of_a_candidates_own_vote_stops_it_before_it_asks_for_others() {
     let disk = Disk::default();
-    let mut host = Rig::start(settings(3), &disk, &Machine::default());
-    host.now = host.now.plus(2 * ELECTION);
+    let mut rig = Rig::start(settings(3), &disk, &Machine::default());
+    rig.now = rig.now.plus(2 * ELECTION);
     let mut asked = Vec::new();
-    host.turn_until(|host| {
-        asked.extend(host.sent.try_iter());
+    rig.turn_until(|rig| {
+        asked.extend(rig.sent.try_iter());
         !asked.is_empty()
     });
     assert!(asked.iter().all(|message| matches!(message.body, Body::PreVote { .. })), "{asked:?}");
     *disk.trouble.lock().unwrap() = Some(Trouble::Fails);
-    host.peer_answers(asked);
-    assert_eq!(stops_for_its_disk(host), []);
+    rig.peer_answers(asked);
+    assert_eq!(stops_for_its_disk(rig), []);
 }
 
 /// R091: a follower whose log does not get to the disk acknowledges nothing, and does not go on in
@@ -58,29 +58,29 @@ fn a_failed_write_of_a_candidates_own_vote_stops_it_before_it_asks_for_others() 
 #[test]
 fn a_follower_whose_log_store_fails_stops_and_acknowledges_nothing() {
     let disk = Disk::default();
-    let mut host = Rig::start(settings(3), &disk, &Machine::default());
-    host.client.deliver(append(1, 1, Entries::empty()));
-    host.turn_until(|host| host.sent.try_iter().next().is_some());
+    let mut rig = Rig::start(settings(3), &disk, &Machine::default());
+    rig.client.deliver(append(1, 1, Entries::empty()));
+    rig.turn_until(|rig| rig.sent.try_iter().next().is_some());
     *disk.trouble.lock().unwrap() = Some(Trouble::Fails);
     let index = LogIndex::new(1).unwrap();
     let entry = Entry { term: term(1), index, payload: Payload::Noop };
-    host.client.deliver(append(1, 2, Entries::new(vec![entry]).unwrap()));
-    assert_eq!(stops_for_its_disk(host), []);
+    rig.client.deliver(append(1, 2, Entries::new(vec![entry]).unwrap()));
+    assert_eq!(stops_for_its_disk(rig), []);
 }
 
 /// C9, R089: after a failed write nobody knows what is on the disk.
 #[test]
 fn a_failed_write_stops_the_node_and_no_command_is_reported_as_applied() {
     let disk = Disk::default();
-    let mut host = Rig::leader_of_three(&disk, &Machine::default());
+    let mut rig = Rig::leader_of_three(&disk, &Machine::default());
     *disk.trouble.lock().unwrap() = Some(Trouble::Fails);
-    let read = host.read("a");
-    let proposal = host.propose("b");
-    let stopped = host.turn_until_stopped();
+    let read = rig.read("a");
+    let proposal = rig.propose("b");
+    let stopped = rig.turn_until_stopped();
     let why = stopped.unwrap_err();
     assert!(matches!(&why, NodeError::Store(StoreError::Other(text)) if text == "no such luck"));
-    let late = host.propose("c");
-    host.node.close().join();
+    let late = rig.propose("c");
+    rig.node.close().join();
     assert_eq!(answer(&proposal), Err(RequestError::Unknown));
     assert_eq!(answer(&read), Err(RequestError::Stopped));
     assert_eq!(answer(&late), Err(RequestError::Stopped));
@@ -90,12 +90,12 @@ fn a_failed_write_stops_the_node_and_no_command_is_reported_as_applied() {
 #[test]
 fn a_store_that_panics_stops_the_node_although_nothing_else_happens() {
     let disk = Disk::default();
-    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
+    let mut rig = Rig::alone(settings(1), &disk, &Machine::default());
     *disk.trouble.lock().unwrap() = Some(Trouble::Panics);
-    let proposal = host.propose("a");
-    let why = host.turn_until_stopped().unwrap_err();
+    let proposal = rig.propose("a");
+    let why = rig.turn_until_stopped().unwrap_err();
     assert_eq!(why.to_string(), "the log store panicked: the disk fell off");
-    host.node.close().join();
+    rig.node.close().join();
     assert_eq!(answer(&proposal), Err(RequestError::Unknown));
 }
 
@@ -103,37 +103,37 @@ fn a_store_that_panics_stops_the_node_although_nothing_else_happens() {
 #[test]
 fn a_failed_load_stops_the_node() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Rig::alone(settings(1), &disk, &machine);
-    let proposal = host.propose("a");
-    host.turn_until(|_| proposal.try_recv().is_ok());
-    host.stop().join();
+    let mut rig = Rig::alone(settings(1), &disk, &machine);
+    let proposal = rig.propose("a");
+    rig.turn_until(|_| proposal.try_recv().is_ok());
+    rig.stop().join();
 
     // The new leader has to load what it applies.
     disk.trouble_with_loads.store(true, Ordering::Relaxed);
-    let mut host = Rig::start(settings(1), &disk, &machine);
-    host.now = host.now.plus(2 * ELECTION);
-    let why = host.turn_until_stopped().unwrap_err();
+    let mut rig = Rig::start(settings(1), &disk, &machine);
+    rig.now = rig.now.plus(2 * ELECTION);
+    let why = rig.turn_until_stopped().unwrap_err();
     assert!(matches!(&why, NodeError::Store(StoreError::Other(text)) if text == "unreadable"));
-    host.node.close().join();
+    rig.node.close().join();
 }
 
 #[test]
 fn a_state_machine_that_panics_stops_the_node_with_its_words() {
     let machine = Machine::default();
-    let mut host = Rig::alone(settings(1), &Disk::default(), &machine);
+    let mut rig = Rig::alone(settings(1), &Disk::default(), &machine);
     machine.gate.shut();
-    let good = host.propose("good");
-    let bad = host.propose("panic, please");
-    let after = host.propose("after");
-    host.turn_until(|host| host.status().commit == host.status().last);
-    let read = host.read("a");
+    let good = rig.propose("good");
+    let bad = rig.propose("panic, please");
+    let after = rig.propose("after");
+    rig.turn_until(|rig| rig.status().commit == rig.status().last);
+    let read = rig.read("a");
     machine.gate.open();
-    let why = host.turn_until_stopped().unwrap_err();
+    let why = rig.turn_until_stopped().unwrap_err();
     assert!(
         matches!(&why, NodeError::StateMachinePanicked(text) if text == "can't do panic, please"),
         "{why:?}"
     );
-    host.node.close().join();
+    rig.node.close().join();
     assert_eq!(answer(&good).unwrap(), "good");
     assert_eq!(answer(&bad), Err(RequestError::Unknown));
     assert_eq!(answer(&after), Err(RequestError::Unknown));
@@ -153,12 +153,12 @@ fn a_state_machine_that_is_ahead_of_its_log_does_not_start() {
 #[test]
 fn a_node_that_has_lost_its_log_does_not_start_on_its_snapshots() {
     let (mut disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Rig::alone(settings(1), &disk, &machine);
-    let proposal = host.propose("a");
-    host.turn_until(|_| !is_open(&proposal));
-    let snapshot = host.snapshot();
-    host.turn_until(|_| !is_open(&snapshot));
-    host.stop().join();
+    let mut rig = Rig::alone(settings(1), &disk, &machine);
+    let proposal = rig.propose("a");
+    rig.turn_until(|_| !is_open(&proposal));
+    let snapshot = rig.snapshot();
+    rig.turn_until(|_| !is_open(&snapshot));
+    rig.stop().join();
 
     disk.log = MemoryLog::new();
     let refused = Rig::try_start(&settings(1), &disk, &machine);
@@ -181,10 +181,10 @@ fn settings_that_make_no_sense_leave_no_trace_on_the_storage() {
 
 #[test]
 fn a_callback_that_panics_does_the_node_no_harm() {
-    let mut host = Rig::alone(settings(1), &Disk::default(), &Machine::default());
-    host.client.propose("a".into(), |_| panic!("a client's own affair"));
-    host.client.status(|_| panic!("another one's"));
-    let after = host.propose("b");
-    host.turn_until(|_| !is_open(&after));
-    host.stop().join();
+    let mut rig = Rig::alone(settings(1), &Disk::default(), &Machine::default());
+    rig.client.propose("a".into(), |_| panic!("a client's own affair"));
+    rig.client.status(|_| panic!("another one's"));
+    let after = rig.propose("b");
+    rig.turn_until(|_| !is_open(&after));
+    rig.stop().join();
 }

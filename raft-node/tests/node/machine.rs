@@ -2,27 +2,27 @@
 
 use raft_node::core::{Notice, RoleKind};
 
-use crate::host::{Disk, HEARTBEAT, ME, Machine, Rig, answer, is_open, settings};
+use crate::rig::{Disk, HEARTBEAT, ME, Machine, Rig, answer, is_open, settings};
 
 #[test]
 fn a_slow_state_machine_delays_no_heartbeat() {
     let machine = Machine::default();
-    let mut host = Rig::leader_of_three(&Disk::default(), &machine);
+    let mut rig = Rig::leader_of_three(&Disk::default(), &machine);
     machine.gate.shut();
-    let slow = host.propose("slow");
-    host.turn_until(|host| {
-        host.peer_agrees();
-        host.status().commit == host.status().last
+    let slow = rig.propose("slow");
+    rig.turn_until(|rig| {
+        rig.peer_agrees();
+        rig.status().commit == rig.status().last
     });
     machine.gate.wait_for_visitor();
-    host.sent.try_iter().for_each(drop);
+    rig.sent.try_iter().for_each(drop);
     for beat in 1..=30 {
-        host.now = host.now.plus(HEARTBEAT);
-        host.go_on();
-        let heard: Vec<_> = host.sent.try_iter().collect();
+        rig.now = rig.now.plus(HEARTBEAT);
+        rig.go_on();
+        let heard: Vec<_> = rig.sent.try_iter().collect();
         assert_eq!(heard.len(), 2, "both peers hear beat {beat}: {heard:?}");
-        host.peer_answers(heard);
-        host.go_on();
+        rig.peer_answers(heard);
+        rig.go_on();
     }
     assert!(is_open(&slow));
     machine.gate.open();
@@ -35,12 +35,12 @@ fn a_state_machine_that_keeps_its_state_is_given_every_command_once() {
     let disk = Disk::default();
     let machine = Machine { persistent: true, ..Machine::default() };
     for life in 0..3 {
-        let mut host = Rig::alone(settings(1), &disk, &machine);
+        let mut rig = Rig::alone(settings(1), &disk, &machine);
         for command in ["a", "b"] {
-            let answered = host.propose(format!("{command}{life}"));
-            host.turn_until(|_| !is_open(&answered));
+            let answered = rig.propose(format!("{command}{life}"));
+            rig.turn_until(|_| !is_open(&answered));
         }
-        host.stop().join();
+        rig.stop().join();
     }
     assert_eq!(machine.commands(), ["a0", "b0", "a1", "b1", "a2", "b2"]);
     let log = machine.log.lock().unwrap();
@@ -50,17 +50,17 @@ fn a_state_machine_that_keeps_its_state_is_given_every_command_once() {
 #[test]
 fn a_read_sees_the_writes_that_were_committed_before_it() {
     let machine = Machine::default();
-    let mut host = Rig::alone(settings(1), &Disk::default(), &machine);
+    let mut rig = Rig::alone(settings(1), &Disk::default(), &machine);
     machine.gate.shut();
-    let write = host.propose("a");
-    host.turn_until(|host| host.status().commit == host.status().last);
-    let read = host.read("count");
-    host.go_on();
+    let write = rig.propose("a");
+    rig.turn_until(|rig| rig.status().commit == rig.status().last);
+    let read = rig.read("count");
+    rig.go_on();
     machine.gate.wait_for_visitor();
     assert!(is_open(&write) && is_open(&read), "the write is committed and not yet applied");
     machine.gate.open();
     let mut count = None;
-    host.turn_until(|_| {
+    rig.turn_until(|_| {
         count = read.try_recv().ok();
         count.is_some()
     });
@@ -70,8 +70,8 @@ fn a_read_sees_the_writes_that_were_committed_before_it() {
 #[test]
 fn observers_hear_the_term_at_the_start_and_every_change() {
     let disk = Disk::default();
-    let host = Rig::alone(settings(1), &disk, &Machine::default());
-    let notices: Vec<Notice> = host.notices.try_iter().collect();
+    let rig = Rig::alone(settings(1), &disk, &Machine::default());
+    let notices: Vec<Notice> = rig.notices.try_iter().collect();
     let leadership = |notice: &Notice| match notice {
         Notice::Leadership { role, term, leader } => Some((*role, term.get(), leader.is_some())),
         Notice::Membership(_) | Notice::SnapshotWanted => None,
@@ -85,9 +85,9 @@ fn observers_hear_the_term_at_the_start_and_every_change() {
         _ => None,
     });
     assert_eq!(members.as_deref(), Some(&[ME][..]));
-    host.stop().join();
+    rig.stop().join();
 
-    let host = Rig::start(settings(1), &disk, &Machine::default());
-    let first = host.notices.try_iter().next();
+    let rig = Rig::start(settings(1), &disk, &Machine::default());
+    let first = rig.notices.try_iter().next();
     assert_eq!(first.as_ref().and_then(leadership), Some((RoleKind::Follower, 1, false)));
 }

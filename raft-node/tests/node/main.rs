@@ -7,9 +7,9 @@
 
 mod disk;
 mod failures;
-mod host;
 mod limits;
 mod machine;
+mod rig;
 mod shutdown;
 mod snapshots;
 mod storage;

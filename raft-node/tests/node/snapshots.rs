@@ -12,7 +12,7 @@ use raft_node::{
     NoSnapshot, NodeError, RequestError, Settings, SnapshotPolicy, SnapshotStore, StoreError,
 };
 
-use crate::host::{
+use crate::rig::{
     Answer, Broken, Disk, ELECTION, HEARTBEAT, ME, Machine, PEER, Rig, append, is_open, settings,
 };
 
@@ -24,10 +24,10 @@ fn with_policy(voters: u64, policy: SnapshotPolicy) -> Settings {
 }
 
 /// Waits for the answers while the node has its turns.
-fn answered(host: &mut Rig, answers: impl IntoIterator<Item = Answer>) {
+fn answered(rig: &mut Rig, answers: impl IntoIterator<Item = Answer>) {
     for waiting in answers {
         let mut result = None;
-        host.turn_until(|_| {
+        rig.turn_until(|_| {
             result = waiting.try_recv().ok();
             result.is_some()
         });
@@ -35,16 +35,16 @@ fn answered(host: &mut Rig, answers: impl IntoIterator<Item = Answer>) {
     }
 }
 
-fn propose(host: &mut Rig, commands: u64) {
-    let answers: Vec<_> = (0..commands).map(|n| host.propose(format!("command {n}"))).collect();
-    answered(host, answers);
+fn propose(rig: &mut Rig, commands: u64) {
+    let answers: Vec<_> = (0..commands).map(|n| rig.propose(format!("command {n}"))).collect();
+    answered(rig, answers);
 }
 
 /// Asks for a snapshot and waits for the answer.
-fn snapshot(host: &mut Rig) -> Result<Bytes, RequestError> {
-    let waiting = host.snapshot();
+fn snapshot(rig: &mut Rig) -> Result<Bytes, RequestError> {
+    let waiting = rig.snapshot();
     let mut result = None;
-    host.turn_until(|_| {
+    rig.turn_until(|_| {
         result = waiting.try_recv().ok();
         result.is_some()
     });
@@ -55,61 +55,61 @@ fn snapshot(host: &mut Rig) -> Result<Bytes, RequestError> {
 fn a_snapshot_follows_after_so_many_entries_and_the_log_begins_behind_it() {
     let policy = SnapshotPolicy::NEVER.entries(10);
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Rig::alone(with_policy(1, policy), &disk, &machine);
+    let mut rig = Rig::alone(with_policy(1, policy), &disk, &machine);
     // The leader's first entry counts too.
-    propose(&mut host, 8);
-    assert_eq!(host.status().snapshot, LogIndex::ZERO);
-    propose(&mut host, 1);
-    host.turn_until(|host| host.status().snapshot.get() == 10);
-    assert_eq!(host.status().base.get(), 10);
-    propose(&mut host, 9);
-    assert_eq!(host.status().snapshot.get(), 10, "nine are not yet ten");
-    propose(&mut host, 1);
-    host.turn_until(|host| host.status().snapshot.get() == 20);
-    host.stop().join();
+    propose(&mut rig, 8);
+    assert_eq!(rig.status().snapshot, LogIndex::ZERO);
+    propose(&mut rig, 1);
+    rig.turn_until(|rig| rig.status().snapshot.get() == 10);
+    assert_eq!(rig.status().base.get(), 10);
+    propose(&mut rig, 9);
+    assert_eq!(rig.status().snapshot.get(), 10, "nine are not yet ten");
+    propose(&mut rig, 1);
+    rig.turn_until(|rig| rig.status().snapshot.get() == 20);
+    rig.stop().join();
 
     let rebuilt = Machine::default();
-    let mut host = Rig::alone(with_policy(1, policy), &disk, &rebuilt);
-    host.turn_until(|host| host.status().applied == host.status().last);
+    let mut rig = Rig::alone(with_policy(1, policy), &disk, &rebuilt);
+    rig.turn_until(|rig| rig.status().applied == rig.status().last);
     assert_eq!(rebuilt.commands(), machine.commands());
 }
 
 #[test]
 fn a_snapshot_follows_after_so_many_bytes() {
     let policy = SnapshotPolicy::NEVER.bytes(10_000);
-    let mut host = Rig::alone(with_policy(1, policy), &Disk::default(), &Machine::default());
-    let small = host.propose("small");
-    answered(&mut host, [small]);
-    assert_eq!(host.status().snapshot, LogIndex::ZERO);
-    let large = host.propose(vec![0; 10_000]);
-    answered(&mut host, [large]);
-    host.turn_until(|host| host.status().snapshot.get() == 3);
+    let mut rig = Rig::alone(with_policy(1, policy), &Disk::default(), &Machine::default());
+    let small = rig.propose("small");
+    answered(&mut rig, [small]);
+    assert_eq!(rig.status().snapshot, LogIndex::ZERO);
+    let large = rig.propose(vec![0; 10_000]);
+    answered(&mut rig, [large]);
+    rig.turn_until(|rig| rig.status().snapshot.get() == 3);
 }
 
 #[test]
 fn without_a_policy_a_snapshot_is_taken_only_on_request() {
     let disk = Disk::default();
-    let mut host = Rig::alone(with_policy(1, SnapshotPolicy::NEVER), &disk, &Machine::default());
-    propose(&mut host, 100);
-    assert_eq!(host.status().snapshot, LogIndex::ZERO);
-    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
-    assert_eq!(host.status().snapshot.get(), 101);
+    let mut rig = Rig::alone(with_policy(1, SnapshotPolicy::NEVER), &disk, &Machine::default());
+    propose(&mut rig, 100);
+    assert_eq!(rig.status().snapshot, LogIndex::ZERO);
+    assert_eq!(snapshot(&mut rig), Ok(Bytes::new()));
+    assert_eq!(rig.status().snapshot.get(), 101);
     // It is good for as long as nothing else was applied.
-    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
-    assert_eq!(host.status().snapshot.get(), 101);
-    propose(&mut host, 1);
-    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
-    assert_eq!(host.status().snapshot.get(), 102);
+    assert_eq!(snapshot(&mut rig), Ok(Bytes::new()));
+    assert_eq!(rig.status().snapshot.get(), 101);
+    propose(&mut rig, 1);
+    assert_eq!(snapshot(&mut rig), Ok(Bytes::new()));
+    assert_eq!(rig.status().snapshot.get(), 102);
 }
 
 #[test]
 fn a_policy_of_nothing_is_none() {
     let policy = SnapshotPolicy::default().entries(0).bytes(0);
     assert_eq!(policy, SnapshotPolicy::NEVER);
-    let mut host = Rig::alone(with_policy(1, policy), &Disk::default(), &Machine::default());
-    propose(&mut host, 100);
-    assert!(!host.go_on(), "there is nothing to do");
-    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+    let mut rig = Rig::alone(with_policy(1, policy), &Disk::default(), &Machine::default());
+    propose(&mut rig, 100);
+    assert!(!rig.go_on(), "there is nothing to do");
+    assert_eq!(rig.status().snapshot, LogIndex::ZERO);
 }
 
 /// What a machine has applied in earlier lives is not applied again, and counts all the same.
@@ -117,59 +117,59 @@ fn a_policy_of_nothing_is_none() {
 fn entries_count_towards_the_next_snapshot_across_restarts() {
     let (disk, policy) = (Disk::default(), SnapshotPolicy::NEVER.entries(10));
     let machine = Machine { persistent: true, ..Machine::default() };
-    let mut host = Rig::alone(with_policy(1, policy), &disk, &machine);
-    propose(&mut host, 4);
-    host.stop().join();
-    let mut host = Rig::alone(with_policy(1, policy), &disk, &machine);
-    propose(&mut host, 4);
-    host.turn_until(|host| host.status().snapshot.get() == 10);
+    let mut rig = Rig::alone(with_policy(1, policy), &disk, &machine);
+    propose(&mut rig, 4);
+    rig.stop().join();
+    let mut rig = Rig::alone(with_policy(1, policy), &disk, &machine);
+    propose(&mut rig, 4);
+    rig.turn_until(|rig| rig.status().snapshot.get() == 10);
 }
 
 #[test]
 fn a_snapshot_that_has_failed_is_tried_again_after_a_tenth_of_the_policy() {
     let (disk, policy) = (Disk::default(), SnapshotPolicy::NEVER.entries(20));
-    let mut host = Rig::alone(with_policy(1, policy), &disk, &Machine::default());
+    let mut rig = Rig::alone(with_policy(1, policy), &disk, &Machine::default());
     disk.snapshots.fail_at(Broken::Complete);
-    propose(&mut host, 19);
-    host.turn_until(|host| host.node_status().snapshot_failure.is_some());
+    propose(&mut rig, 19);
+    rig.turn_until(|rig| rig.node_status().snapshot_failure.is_some());
     disk.snapshots.fail_at(None);
-    propose(&mut host, 1);
-    assert!(host.node_status().snapshot_failure.is_some(), "not at once");
-    propose(&mut host, 1);
-    host.turn_until(|host| host.status().snapshot.get() == 22);
-    assert_eq!(host.node_status().snapshot_failure, None);
+    propose(&mut rig, 1);
+    assert!(rig.node_status().snapshot_failure.is_some(), "not at once");
+    propose(&mut rig, 1);
+    rig.turn_until(|rig| rig.status().snapshot.get() == 22);
+    assert_eq!(rig.node_status().snapshot_failure, None);
 }
 
 #[test]
 fn no_snapshot_is_reported_where_there_is_none() {
     let refused = |why| Err(RequestError::NoSnapshot(why));
-    let mut host = Rig::start(settings(3), &Disk::default(), &Machine::default());
-    assert_eq!(snapshot(&mut host), refused(NoSnapshot::NothingApplied));
+    let mut rig = Rig::start(settings(3), &Disk::default(), &Machine::default());
+    assert_eq!(snapshot(&mut rig), refused(NoSnapshot::NothingApplied));
 
     // A node that was added has the log from its first entry on, and nothing of the founders.
-    let mut host = Rig::start(settings(0), &Disk::default(), &Machine::default());
-    host.client.deliver(committed_entry());
-    host.turn_until(|host| host.status().applied.get() == 1);
-    assert_eq!(snapshot(&mut host), refused(NoSnapshot::MembersUnknown));
+    let mut rig = Rig::start(settings(0), &Disk::default(), &Machine::default());
+    rig.client.deliver(committed_entry());
+    rig.turn_until(|rig| rig.status().applied.get() == 1);
+    assert_eq!(snapshot(&mut rig), refused(NoSnapshot::MembersUnknown));
 }
 
 #[test]
 fn nobody_waits_for_a_snapshot_of_a_state_that_is_lost() {
     let disk = Disk::default();
-    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
-    propose(&mut host, 1);
+    let mut rig = Rig::alone(settings(1), &disk, &Machine::default());
+    propose(&mut rig, 1);
     disk.snapshots.gate.shut();
-    let waiting = [host.snapshot(), host.snapshot()];
-    host.turn_until(|_| disk.snapshots.gate.has_visitor());
-    let late = host.snapshot();
-    host.go_on();
-    host.client.state_lost();
-    host.go_on();
+    let waiting = [rig.snapshot(), rig.snapshot()];
+    rig.turn_until(|_| disk.snapshots.gate.has_visitor());
+    let late = rig.snapshot();
+    rig.go_on();
+    rig.client.state_lost();
+    rig.go_on();
     let refused = Err(RequestError::NoSnapshot(NoSnapshot::StateLost));
     for waiting in waiting.iter().chain([&late]) {
-        assert_eq!(crate::host::answer(waiting), refused);
+        assert_eq!(crate::rig::answer(waiting), refused);
     }
-    assert_eq!(snapshot(&mut host), refused);
+    assert_eq!(snapshot(&mut rig), refused);
     disk.snapshots.gate.open();
 }
 
@@ -177,34 +177,34 @@ fn nobody_waits_for_a_snapshot_of_a_state_that_is_lost() {
 #[test]
 fn a_snapshot_never_becomes_complete_when_its_state_was_lost_meanwhile() {
     let disk = Disk::default();
-    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
-    propose(&mut host, 1);
+    let mut rig = Rig::alone(settings(1), &disk, &Machine::default());
+    propose(&mut rig, 1);
     disk.snapshots.flushing.shut();
-    let waiting = host.snapshot();
-    host.turn_until(|_| disk.snapshots.flushing.has_visitor());
-    host.client.state_lost();
-    host.go_on();
+    let waiting = rig.snapshot();
+    rig.turn_until(|_| disk.snapshots.flushing.has_visitor());
+    rig.client.state_lost();
+    rig.go_on();
     drop(waiting);
-    let threads = host.stop();
+    let threads = rig.stop();
     disk.snapshots.flushing.open();
     threads.join();
-    let mut host = Rig::start(settings(1), &disk, &Machine::default());
-    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+    let mut rig = Rig::start(settings(1), &disk, &Machine::default());
+    assert_eq!(rig.status().snapshot, LogIndex::ZERO);
 }
 
 #[test]
 fn a_snapshot_of_a_state_that_is_lost_is_given_up_before_it_has_its_name() {
     let disk = Disk::default();
-    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
-    propose(&mut host, 1);
+    let mut rig = Rig::alone(settings(1), &disk, &Machine::default());
+    propose(&mut rig, 1);
     disk.snapshots.flushing.shut();
-    let waiting = host.snapshot();
-    host.turn_until(|_| disk.snapshots.flushing.has_visitor());
-    host.client.state_lost();
-    host.go_on();
+    let waiting = rig.snapshot();
+    rig.turn_until(|_| disk.snapshots.flushing.has_visitor());
+    rig.client.state_lost();
+    rig.go_on();
     disk.snapshots.flushing.open();
-    host.turn_until(|host| host.node_status().snapshot_failure.is_some());
-    assert!(crate::host::answer(&waiting).is_err());
+    rig.turn_until(|rig| rig.node_status().snapshot_failure.is_some());
+    assert!(crate::rig::answer(&waiting).is_err());
     assert_eq!(disk.snapshots.memory.newest().unwrap(), None);
     assert!(disk.snapshots.removed.lock().unwrap().is_empty(), "there was nothing to remove");
 }
@@ -212,13 +212,13 @@ fn a_snapshot_of_a_state_that_is_lost_is_given_up_before_it_has_its_name() {
 #[test]
 fn an_error_that_the_state_swallows_is_a_failed_snapshot() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Rig::alone(settings(1), &disk, &machine);
-    propose(&mut host, 1);
+    let mut rig = Rig::alone(settings(1), &disk, &machine);
+    propose(&mut rig, 1);
     machine.careless.store(true, Ordering::Relaxed);
     disk.snapshots.fail_at(Broken::Write);
-    assert_eq!(snapshot(&mut host), Err(RequestError::NoSnapshot(NoSnapshot::Failed)));
-    assert_eq!(host.node_status().snapshot_failure.as_deref(), Some("broken: Write"));
-    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+    assert_eq!(snapshot(&mut rig), Err(RequestError::NoSnapshot(NoSnapshot::Failed)));
+    assert_eq!(rig.node_status().snapshot_failure.as_deref(), Some("broken: Write"));
+    assert_eq!(rig.status().snapshot, LogIndex::ZERO);
 }
 
 /// R055: what is applied while a snapshot is written counts for the next one.
@@ -226,138 +226,138 @@ fn an_error_that_the_state_swallows_is_a_failed_snapshot() {
 fn a_snapshot_that_became_due_during_another_follows_without_another_command() {
     let policy = SnapshotPolicy::NEVER.entries(5);
     let disk = Disk::default();
-    let mut host = Rig::alone(with_policy(1, policy), &disk, &Machine::default());
+    let mut rig = Rig::alone(with_policy(1, policy), &disk, &Machine::default());
     disk.snapshots.gate.shut();
     // The leader's first entry counts too.
-    propose(&mut host, 4);
-    host.turn_until(|_| disk.snapshots.gate.has_visitor());
-    propose(&mut host, 10);
-    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+    propose(&mut rig, 4);
+    rig.turn_until(|_| disk.snapshots.gate.has_visitor());
+    propose(&mut rig, 10);
+    assert_eq!(rig.status().snapshot, LogIndex::ZERO);
     disk.snapshots.gate.open();
-    host.turn_until(|host| host.status().snapshot.get() == 15);
-    assert_eq!(host.status().base.get(), 15, "the log is short again");
+    rig.turn_until(|rig| rig.status().snapshot.get() == 15);
+    assert_eq!(rig.status().base.get(), 15, "the log is short again");
 }
 
 /// R055, C74: a snapshot that has begun may not have what a request after it must find in it.
 #[test]
 fn a_request_during_a_snapshot_is_answered_by_the_next_one() {
     let disk = Disk::default();
-    let mut host = Rig::alone(with_policy(1, SnapshotPolicy::NEVER), &disk, &Machine::default());
-    propose(&mut host, 1);
+    let mut rig = Rig::alone(with_policy(1, SnapshotPolicy::NEVER), &disk, &Machine::default());
+    propose(&mut rig, 1);
     disk.snapshots.gate.shut();
-    let first = host.snapshot();
-    host.turn_until(|_| disk.snapshots.gate.has_visitor());
-    propose(&mut host, 1);
-    let second = host.snapshot();
-    host.go_on();
+    let first = rig.snapshot();
+    rig.turn_until(|_| disk.snapshots.gate.has_visitor());
+    propose(&mut rig, 1);
+    let second = rig.snapshot();
+    rig.go_on();
     assert!(is_open(&first) && is_open(&second));
     disk.snapshots.gate.open();
-    answered(&mut host, [first, second]);
-    assert_eq!(host.status().snapshot.get(), 3);
+    answered(&mut rig, [first, second]);
+    assert_eq!(rig.status().snapshot.get(), 3);
 }
 
 #[test]
 fn a_slow_snapshot_keeps_neither_commands_nor_heartbeats_waiting() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Rig::leader_of(with_policy(3, SnapshotPolicy::NEVER), &disk, &machine);
+    let mut rig = Rig::leader_of(with_policy(3, SnapshotPolicy::NEVER), &disk, &machine);
     disk.snapshots.gate.shut();
-    let waiting = host.snapshot();
-    host.turn_until(|_| disk.snapshots.gate.has_visitor());
+    let waiting = rig.snapshot();
+    rig.turn_until(|_| disk.snapshots.gate.has_visitor());
     for beat in 0..30 {
-        host.now = host.now.plus(HEARTBEAT);
-        let write = host.propose(format!("during {beat}"));
-        host.turn_until(|host| {
-            host.peer_agrees();
+        rig.now = rig.now.plus(HEARTBEAT);
+        let write = rig.propose(format!("during {beat}"));
+        rig.turn_until(|rig| {
+            rig.peer_agrees();
             !is_open(&write)
         });
     }
     assert!(is_open(&waiting));
     disk.snapshots.gate.open();
-    answered(&mut host, [waiting]);
+    answered(&mut rig, [waiting]);
 }
 
 /// The log keeps what the snapshot would have had, so nothing is lost.
 #[test]
 fn a_snapshot_that_can_not_be_written_is_reported_and_tried_again() {
     let disk = Disk::default();
-    let mut host =
+    let mut rig =
         Rig::alone(with_policy(1, SnapshotPolicy::NEVER.entries(5)), &disk, &Machine::default());
     for broken in [Broken::Create, Broken::Write, Broken::Complete] {
         disk.snapshots.fail_at(broken);
-        let before = host.status().snapshot;
-        propose(&mut host, 5);
-        host.turn_until(|host| host.node_status().snapshot_failure.is_some());
-        let why = host.node_status().snapshot_failure.unwrap();
+        let before = rig.status().snapshot;
+        propose(&mut rig, 5);
+        rig.turn_until(|rig| rig.node_status().snapshot_failure.is_some());
+        let why = rig.node_status().snapshot_failure.unwrap();
         assert_eq!(why, format!("broken: {broken:?}"));
-        assert_eq!(snapshot(&mut host), Err(RequestError::NoSnapshot(NoSnapshot::Failed)));
-        assert_eq!(host.status().snapshot, before, "nothing has become of it");
+        assert_eq!(snapshot(&mut rig), Err(RequestError::NoSnapshot(NoSnapshot::Failed)));
+        assert_eq!(rig.status().snapshot, before, "nothing has become of it");
 
         disk.snapshots.fail_at(None);
-        propose(&mut host, 5);
-        host.turn_until(|host| host.status().snapshot > before);
-        assert_eq!(host.node_status().snapshot_failure, None);
+        propose(&mut rig, 5);
+        rig.turn_until(|rig| rig.status().snapshot > before);
+        assert_eq!(rig.node_status().snapshot_failure, None);
     }
 }
 
 #[test]
 fn a_state_that_panics_while_it_is_written_is_a_failed_snapshot() {
     let machine = Machine::default();
-    let mut host = Rig::alone(settings(1), &Disk::default(), &machine);
-    propose(&mut host, 1);
+    let mut rig = Rig::alone(settings(1), &Disk::default(), &machine);
+    propose(&mut rig, 1);
     machine.panics_frozen.store(true, Ordering::Relaxed);
-    assert!(snapshot(&mut host).is_err());
-    assert_eq!(host.node_status().snapshot_failure.as_deref(), Some("frozen stiff"));
+    assert!(snapshot(&mut rig).is_err());
+    assert_eq!(rig.node_status().snapshot_failure.as_deref(), Some("frozen stiff"));
     machine.panics_frozen.store(false, Ordering::Relaxed);
-    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
+    assert_eq!(snapshot(&mut rig), Ok(Bytes::new()));
 }
 
 #[test]
 fn a_node_that_stops_gives_up_the_snapshot_that_it_writes() {
     let disk = Disk::default();
-    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
-    propose(&mut host, 1);
+    let mut rig = Rig::alone(settings(1), &disk, &Machine::default());
+    propose(&mut rig, 1);
     disk.snapshots.gate.shut();
-    let waiting = host.snapshot();
-    host.turn_until(|_| disk.snapshots.gate.has_visitor());
-    let threads = host.stop();
+    let waiting = rig.snapshot();
+    rig.turn_until(|_| disk.snapshots.gate.has_visitor());
+    let threads = rig.stop();
     disk.snapshots.gate.open();
     threads.join();
-    assert_eq!(crate::host::answer(&waiting), Err(RequestError::Stopped));
-    let mut host = Rig::start(settings(1), &disk, &Machine::default());
-    assert_eq!(host.status().snapshot, LogIndex::ZERO);
+    assert_eq!(crate::rig::answer(&waiting), Err(RequestError::Stopped));
+    let mut rig = Rig::start(settings(1), &disk, &Machine::default());
+    assert_eq!(rig.status().snapshot, LogIndex::ZERO);
 }
 
 /// A leader whose log begins behind a snapshot, and a third node that needs it: ends when the
 /// leader has to read it.
 fn leader_of_a_node_far_behind(disk: &Disk) -> Rig {
     let settings = with_policy(3, SnapshotPolicy::NEVER);
-    let mut host = Rig::leader_of(settings, disk, &Machine::default());
-    let write = host.propose("a");
-    host.turn_until(|host| {
-        host.peer_agrees();
+    let mut rig = Rig::leader_of(settings, disk, &Machine::default());
+    let write = rig.propose("a");
+    rig.turn_until(|rig| {
+        rig.peer_agrees();
         !is_open(&write)
     });
-    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
-    host.turn_until(|host| host.status().base == host.status().last);
-    host
+    assert_eq!(snapshot(&mut rig), Ok(Bytes::new()));
+    rig.turn_until(|rig| rig.status().base == rig.status().last);
+    rig
 }
 
-fn say(host: &Rig, body: Body) {
+fn say(rig: &Rig, body: Body) {
     let term = Term::new(1).unwrap();
-    host.client.deliver(Message { from: LATE, to: ME, term, body });
+    rig.client.deliver(Message { from: LATE, to: ME, term, body });
 }
 
 /// Has the third node answer what it is sent: that it has nothing.
-fn late_has_nothing(host: &Rig) -> Vec<SnapshotChunk> {
+fn late_has_nothing(rig: &Rig) -> Vec<SnapshotChunk> {
     let mut chunks = Vec::new();
-    for message in host.sent.try_iter().filter(|message| message.to == LATE) {
+    for message in rig.sent.try_iter().filter(|message| message.to == LATE) {
         match message.body {
             Body::Append(append) => {
                 let hint = LogPosition::default();
                 let result = AppendResult::Rejected { prev: append.prev.index, hint };
                 let sequence = append.sequence;
                 let reply = AppendReply { sequence, result, needs_snapshot: None };
-                say(host, Body::AppendReply(reply));
+                say(rig, Body::AppendReply(reply));
             }
             Body::SnapshotChunk(chunk) => {
                 let reply = SnapshotReply {
@@ -368,7 +368,7 @@ fn late_has_nothing(host: &Rig) -> Vec<SnapshotChunk> {
                     written: 0,
                     gap: false,
                 };
-                say(host, Body::SnapshotReply(reply));
+                say(rig, Body::SnapshotReply(reply));
                 chunks.push(chunk);
             }
             _ => {}
@@ -380,11 +380,11 @@ fn late_has_nothing(host: &Rig) -> Vec<SnapshotChunk> {
 #[test]
 fn a_follower_that_is_far_behind_is_sent_the_snapshot() {
     let disk = Disk::default();
-    let mut host = leader_of_a_node_far_behind(&disk);
+    let mut rig = leader_of_a_node_far_behind(&disk);
     let mut sent = Vec::new();
-    host.turn_until(|host| {
-        host.now = host.now.plus(HEARTBEAT / 2);
-        sent.extend(late_has_nothing(host).into_iter().filter(|chunk| !chunk.data.is_empty()));
+    rig.turn_until(|rig| {
+        rig.now = rig.now.plus(HEARTBEAT / 2);
+        sent.extend(late_has_nothing(rig).into_iter().filter(|chunk| !chunk.data.is_empty()));
         !sent.is_empty()
     });
     assert_eq!(sent[0].snapshot.size, sent[0].data.len() as u64);
@@ -395,11 +395,11 @@ fn a_follower_that_is_far_behind_is_sent_the_snapshot() {
 #[test]
 fn a_snapshot_that_can_not_be_read_stops_the_node() {
     let disk = Disk::default();
-    let mut host = leader_of_a_node_far_behind(&disk);
+    let mut rig = leader_of_a_node_far_behind(&disk);
     disk.snapshots.fail_at(Broken::Read);
-    let why = host.turn_until_stopped_with(|host| {
-        host.now = host.now.plus(HEARTBEAT / 2);
-        late_has_nothing(host);
+    let why = rig.turn_until_stopped_with(|rig| {
+        rig.now = rig.now.plus(HEARTBEAT / 2);
+        late_has_nothing(rig);
     });
     assert!(
         matches!(&why, Err(NodeError::Store(StoreError::Other(text))) if text == "broken: Read")
@@ -431,42 +431,42 @@ fn committed_entry() -> Message {
 #[test]
 fn a_snapshot_of_a_lost_state_is_dropped_when_a_newer_one_has_overtaken_it() {
     let disk = Disk::default();
-    let mut host = Rig::start(settings(3), &disk, &Machine::default());
-    host.client.deliver(committed_entry());
-    host.turn_until(|host| host.status().applied.get() == 1);
+    let mut rig = Rig::start(settings(3), &disk, &Machine::default());
+    rig.client.deliver(committed_entry());
+    rig.turn_until(|rig| rig.status().applied.get() == 1);
     disk.snapshots.completing.shut();
-    let waiting = host.snapshot();
-    host.turn_until(|_| disk.snapshots.completing.has_visitor());
-    host.client.state_lost();
-    host.client.deliver(from_leader());
-    host.turn_until(|host| host.status().applied.get() == 7);
+    let waiting = rig.snapshot();
+    rig.turn_until(|_| disk.snapshots.completing.has_visitor());
+    rig.client.state_lost();
+    rig.client.deliver(from_leader());
+    rig.turn_until(|rig| rig.status().applied.get() == 7);
     disk.snapshots.completing.open();
     let own = LogPosition { index: LogIndex::new(1).unwrap(), term: Term::new(1).unwrap() };
-    host.turn_until(|_| disk.snapshots.removed.lock().unwrap().contains(&own));
-    assert!(crate::host::answer(&waiting).is_err());
+    rig.turn_until(|_| disk.snapshots.removed.lock().unwrap().contains(&own));
+    assert!(crate::rig::answer(&waiting).is_err());
 }
 
 #[test]
 fn a_snapshot_of_the_leader_takes_the_place_of_the_state() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Rig::start(settings(3), &disk, &machine);
-    host.client.deliver(append(1, 1, raft_node::core::Entries::empty()));
-    host.client.deliver(from_leader());
-    host.turn_until(|host| host.status().applied.get() == 7);
-    assert_eq!(host.status().base.get(), 7);
-    host.stop().join();
-    let mut host = Rig::start(settings(3), &disk, &machine);
-    assert_eq!(host.status().snapshot.get(), 7, "it is there after a restart");
+    let mut rig = Rig::start(settings(3), &disk, &machine);
+    rig.client.deliver(append(1, 1, raft_node::core::Entries::empty()));
+    rig.client.deliver(from_leader());
+    rig.turn_until(|rig| rig.status().applied.get() == 7);
+    assert_eq!(rig.status().base.get(), 7);
+    rig.stop().join();
+    let mut rig = Rig::start(settings(3), &disk, &machine);
+    assert_eq!(rig.status().snapshot.get(), 7, "it is there after a restart");
 }
 
 /// R091.
 #[test]
 fn a_snapshot_that_can_not_be_taken_in_stops_the_node() {
     let disk = Disk::default();
-    let mut host = Rig::start(settings(3), &disk, &Machine::default());
+    let mut rig = Rig::start(settings(3), &disk, &Machine::default());
     disk.snapshots.fail_at(Broken::Receive);
-    host.client.deliver(from_leader());
-    let why = host.turn_until_stopped();
+    rig.client.deliver(from_leader());
+    let why = rig.turn_until_stopped();
     assert!(
         matches!(&why, Err(NodeError::Store(StoreError::Other(text))) if text == "broken: Receive")
     );
@@ -475,36 +475,36 @@ fn a_snapshot_that_can_not_be_taken_in_stops_the_node() {
 #[test]
 fn a_state_machine_that_makes_no_sense_of_a_snapshot_stops_the_node() {
     let (disk, machine) = (Disk::default(), Machine::default());
-    let mut host = Rig::start(settings(3), &disk, &machine);
+    let mut rig = Rig::start(settings(3), &disk, &machine);
     machine.puzzled.store(true, Ordering::Relaxed);
-    host.client.deliver(from_leader());
-    let why = host.turn_until_stopped();
+    rig.client.deliver(from_leader());
+    let why = rig.turn_until_stopped();
     assert!(
         matches!(&why, Err(NodeError::Restore(why)) if why.to_string() == "this makes no sense"),
         "{why:?}"
     );
-    host.node.close().join();
+    rig.node.close().join();
 
     // And so it goes at every start, until somebody mends the machine.
-    let mut host = Rig::start(settings(3), &disk, &machine);
-    assert!(matches!(host.turn_until_stopped(), Err(NodeError::Restore(_))));
-    host.node.close().join();
+    let mut rig = Rig::start(settings(3), &disk, &machine);
+    assert!(matches!(rig.turn_until_stopped(), Err(NodeError::Restore(_))));
+    rig.node.close().join();
     machine.puzzled.store(false, Ordering::Relaxed);
-    let mut host = Rig::start(settings(3), &disk, &machine);
-    host.turn_until(|host| host.status().applied.get() == 7);
+    let mut rig = Rig::start(settings(3), &disk, &machine);
+    rig.turn_until(|rig| rig.status().applied.get() == 7);
 }
 
 #[test]
 fn a_snapshot_that_can_not_be_opened_stops_the_node_at_its_start() {
     let disk = Disk::default();
-    let mut host = Rig::alone(settings(1), &disk, &Machine::default());
-    propose(&mut host, 1);
-    assert_eq!(snapshot(&mut host), Ok(Bytes::new()));
-    host.stop().join();
+    let mut rig = Rig::alone(settings(1), &disk, &Machine::default());
+    propose(&mut rig, 1);
+    assert_eq!(snapshot(&mut rig), Ok(Bytes::new()));
+    rig.stop().join();
     disk.snapshots.fail_at(Broken::Open);
-    let mut host = Rig::start(settings(1), &disk, &Machine::default());
-    host.now = host.now.plus(2 * ELECTION);
-    let why = host.turn_until_stopped();
+    let mut rig = Rig::start(settings(1), &disk, &Machine::default());
+    rig.now = rig.now.plus(2 * ELECTION);
+    let why = rig.turn_until_stopped();
     assert!(
         matches!(&why, Err(NodeError::Store(StoreError::Other(text))) if text == "broken: Open")
     );

@@ -10,7 +10,7 @@ use raft_node::{
     LogStore, MemoryLog, MemorySnapshots, SnapshotStore, SnapshotWriter, Storage, StoreError,
 };
 
-use crate::host::Gate;
+use crate::rig::Gate;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DiskCall {

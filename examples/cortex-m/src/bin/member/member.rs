@@ -24,7 +24,7 @@ const ELECTION_TIMEOUT: Duration = Duration::from_millis(1500);
 /// What is left of a message when the leader's option `--message-kib` is 8.
 const MESSAGE_BYTES: usize = 8 << 10;
 /// How often the leader is asked for a new snapshot at most, and how often the leadership is handed
-/// over for that.
+/// over for that at most.
 const RENEWAL: Duration = Duration::from_secs(2);
 
 /// The member can't start, or can't go on.
@@ -61,8 +61,8 @@ pub(crate) struct Member {
     /// What has happened and the core does not know yet.
     pub(crate) events: Vec<Event>,
     outputs: Vec<Output>,
-    /// When something was last done to shorten the log, and in which role.
-    renewed: Option<(Instant, RoleKind)>,
+    /// When something was last done to shorten the log, and whether this node led.
+    renewed: Option<(Instant, bool)>,
     requests: u64,
     /// The bytes of snapshots that were read for others.
     served: u64,
@@ -241,19 +241,21 @@ impl Member {
 
     /// A node that takes no snapshots would fill its flash. So when the entries of its log take half a
     /// bank, it gives up its state, which is nothing but a count, and the leader sends a snapshot, up
-    /// to which the log is cut.
+    /// to which the log is cut. If it leads itself, it hands over first.
     fn renew(&mut self, now: Instant) {
-        let role = self.raft.status().role;
-        let recent = self.renewed.is_some_and(|(at, its)| its == role && now.since(at) < RENEWAL);
+        let leads = self.raft.status().role == RoleKind::Leader;
+        let recent = self.renewed.is_some_and(|(at, led)| led == leads && now.since(at) < RENEWAL);
         if self.log.entry_bytes() < self.log.bank_bytes() / 2 || recent {
             return;
         }
-        match role {
-            RoleKind::Leader => self.hand_over(),
-            _ => self.events.push(Event::StateLost),
+        self.renewed = Some((now, leads));
+        if leads {
+            self.hand_over();
+            self.news.push_back("the log is half full: another node shall lead".into());
+        } else {
+            self.events.push(Event::StateLost);
+            self.news.push_back("the log is half full: a new snapshot is asked for".into());
         }
-        self.renewed = Some((now, role));
-        self.news.push_back("the log is half full: a new snapshot is asked for".into());
     }
 
     /// How the node stands, in one line.

@@ -1,4 +1,4 @@
-//! A host that is driven by hand, and a state machine that stops at a gate.
+//! A rig that is driven by hand, and a state machine that stops at a gate.
 
 use std::io::{self, Read, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -201,13 +201,13 @@ impl Rig {
 
     /// A cluster of one that leads and has nothing to do.
     pub(crate) fn alone(settings: Settings, disk: &Disk, machine: &Machine) -> Self {
-        let mut host = Self::start(settings, disk, machine);
-        host.now = host.now.plus(2 * ELECTION);
-        host.turn_until(|host| {
-            let status = host.status();
+        let mut rig = Self::start(settings, disk, machine);
+        rig.now = rig.now.plus(2 * ELECTION);
+        rig.turn_until(|rig| {
+            let status = rig.status();
             status.role == RoleKind::Leader && status.commit == status.last
         });
-        host
+        rig
     }
 
     /// The leader of three, thanks to a peer that says yes to everything until it falls silent.
@@ -217,14 +217,14 @@ impl Rig {
 
     /// The same with settings of one's own.
     pub(crate) fn leader_of(settings: Settings, disk: &Disk, machine: &Machine) -> Self {
-        let mut host = Self::start(settings, disk, machine);
-        host.now = host.now.plus(2 * ELECTION);
-        host.turn_until(|host| {
-            host.peer_agrees();
-            let status = host.status();
+        let mut rig = Self::start(settings, disk, machine);
+        rig.now = rig.now.plus(2 * ELECTION);
+        rig.turn_until(|rig| {
+            rig.peer_agrees();
+            let status = rig.status();
             status.role == RoleKind::Leader && status.commit == status.last
         });
-        host
+        rig
     }
 
     pub(crate) fn turn(&mut self) -> Turn {
