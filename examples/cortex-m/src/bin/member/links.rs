@@ -18,8 +18,10 @@ use raft_node::{
 const CALLERS: usize = 8;
 /// What may wait for one peer, in bytes.
 const QUEUE_BYTES: usize = 32 << 10;
-/// When so many bytes wait for the line, nothing is taken from the queues.
+/// When so many bytes wait for the line, nothing is added to them.
 const LINE_BYTES: usize = 4 << 10;
+/// So many bytes at most are added for one peer before it is the turn of the next.
+const PIECE_BYTES: usize = 2 << 10;
 /// How often the gateway is told of the start, until it answers.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -35,6 +37,8 @@ pub(crate) struct Links {
     decoder: Decoder,
     /// What is to be sent.
     line: BytesMut,
+    /// Something waits until there is room on the line.
+    holds_back: bool,
     /// The number of this beginning, and whether the gateway knows of it.
     beginning: u32,
     ready: bool,
@@ -44,6 +48,8 @@ pub(crate) struct Links {
 /// A connection to a peer.
 struct Link {
     queue: Arc<PeerQueue>,
+    /// What was taken from the queue and is not on the line yet.
+    unsent: Bytes,
     backoff: Backoff,
     stage: Stage,
 }
@@ -77,6 +83,7 @@ impl Links {
             next_channel: 0,
             decoder: Decoder::default(),
             line: BytesMut::new(),
+            holds_back: false,
             beginning,
             ready: false,
             begin_at: Instant::ORIGIN,
@@ -165,7 +172,8 @@ impl Links {
             // The loop looks at all queues in each turn.
             let queue = Arc::new(PeerQueue::new(QUEUE_BYTES, Arc::new(|| {})));
             outbound.add(peer, queue.clone());
-            Link { queue, backoff: Backoff::default(), stage: Stage::Rests { until: now } }
+            let (unsent, backoff) = (Bytes::new(), Backoff::default());
+            Link { queue, unsent, backoff, stage: Stage::Rests { until: now } }
         });
         let now = self.channels();
         for gone in before.into_iter().filter(|channel| !now.contains(channel)) {
@@ -181,6 +189,7 @@ impl Links {
                     let channel = self.next_channel;
                     let outgoing = Outgoing::new(self.peers.clone(), *peer);
                     // What was said while nobody listened is stale by now.
+                    link.unsent = Bytes::new();
                     drop(link.queue.take());
                     let address = Bytes::copy_from_slice(address.as_bytes());
                     Frame::Dial(channel, address).encode(&mut self.line);
@@ -196,13 +205,23 @@ impl Links {
     }
 
     fn take_from_queues(&mut self) {
-        for (_, link) in self.links.values() {
-            if let Stage::Open { channel } = link.stage
-                && self.line.len() < LINE_BYTES
-            {
-                put(&mut self.line, channel, &link.queue.take());
+        self.holds_back = false;
+        for (_, link) in self.links.values_mut() {
+            let Stage::Open { channel } = link.stage else { continue };
+            if link.unsent.is_empty() {
+                link.unsent = link.queue.take();
             }
+            if self.line.len() < LINE_BYTES {
+                let piece = link.unsent.split_to(link.unsent.len().min(PIECE_BYTES));
+                put(&mut self.line, channel, &piece);
+            }
+            self.holds_back |= !link.unsent.is_empty();
         }
+    }
+
+    /// Whether something waits for a line that has room by now.
+    pub(crate) fn can_go_on(&self) -> bool {
+        self.holds_back && self.line.len() < LINE_BYTES
     }
 
     fn accept(&mut self, channel: u32, now: Instant) {

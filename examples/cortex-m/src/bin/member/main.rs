@@ -57,7 +57,7 @@ fn run(mut board: Board) -> Result<core::convert::Infallible, Failure> {
         console.hear(&board.console, &member);
         send(&board.link, member.links.line());
         send(&board.console, &mut console.out);
-        if idle {
+        if idle && !member.links.can_go_on() {
             let next = member.deadline().into_iter().chain(due).min();
             let longest = next.map_or(Duration::MAX, |next| next.since(board.now()));
             if !longest.is_zero() {
