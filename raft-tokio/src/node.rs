@@ -35,8 +35,9 @@ pub async fn start(
     .await
 }
 
-/// Starts a node on a network of your own: `send` is given every message for a peer and must
-/// not block; pass what arrives to [`Handle::deliver`](crate::Handle::deliver). Addresses in the settings are not used.
+/// Starts a node on a network of your own: `send` is given every message for a peer and must not
+/// block; pass what arrives to [`Handle::deliver`](crate::Handle::deliver). Addresses in the settings
+/// are not used.
 ///
 /// # Errors
 /// The settings make no sense or the store is damaged.
