@@ -26,7 +26,7 @@ pub(crate) fn dial_all(id: NodeId, peers: &Peers, outbound: &Outbound, bell: &Ar
             let link = Bell::new().and_then(|bell| {
                 let dialler = Dialler::new(peers, outbound, peer, address, bell.notifier());
                 let name = format!("raft-{id}-to-{peer}");
-                Worker::spawn(name, bell, move |bell| dial(dialler, bell))
+                Worker::with_bell(name, bell, move |bell| dial(dialler, bell))
             });
             if let Err(error) = &link {
                 warn!(%peer, %error, "can't start a thread for a peer");
@@ -51,11 +51,9 @@ fn dial(mut dialler: Dialler, bell: &Arc<Bell>) {
             }
             Err(error) => error,
         };
-        if bell.is_stopped() {
+        if bell.is_stopped() || bell.sleep_until(Instant::now() + dialler.failed(&error)).is_err() {
             return;
         }
-        // An error means that the thread shall end, which is found out soon enough.
-        let _ = bell.sleep_until(Instant::now() + dialler.failed(&error));
     }
 }
 
@@ -65,12 +63,8 @@ fn connect(dialler: &Dialler, bell: &Arc<Bell>) -> io::Result<TcpStream> {
     let stream = reach(dialler.address(), bell, until)?;
     tune(&stream)?;
     stream.set_nonblocking(true)?;
-    let mut hello = link.hello();
-    while !hello.is_empty() {
-        let write = |mut stream: &TcpStream| stream.write(&hello);
-        let count = bell.when_ready(&stream, PollFlags::OUT, until, write)?;
-        hello = hello.slice(count..);
-    }
+    // There is room for it in a new connection.
+    (&stream).write_all(&link.hello())?;
     let mut bytes = [0; 64];
     loop {
         let read = |mut stream: &TcpStream| stream.read(&mut bytes);

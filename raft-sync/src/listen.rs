@@ -3,16 +3,15 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::Instant;
 
 use raft_node::core::NodeId;
-use raft_node::{Caller, NodeError, PATIENCE, Reception, Settings, tune};
+use raft_node::{Caller, NodeError, Notifier, PATIENCE, Reception, Settings, tune};
 use rustix::event::PollFlags;
 use tracing::warn;
 
-use crate::wait::Bell;
+use crate::wait::{Bell, Worker};
 
 const READ_BYTES: usize = 64 * 1024;
 
@@ -29,10 +28,9 @@ pub(crate) fn bind(settings: &Settings) -> Result<TcpListener, NodeError> {
 pub(crate) fn listen(id: NodeId, socket: &TcpListener, reception: &Reception, bell: &Bell) {
     let mut connections = Vec::new();
     loop {
-        connections.retain(|connection: &Connection| !connection.has_ended());
-        let accepted = socket
-            .accept()
-            .and_then(|(stream, from)| Connection::start(id, stream, from, reception));
+        connections.retain(|connection: &Worker| !connection.has_ended());
+        let accepted =
+            socket.accept().and_then(|(stream, from)| begin(id, stream, from, reception));
         let waited = match accepted {
             Ok(connection) => {
                 connections.extend(connection);
@@ -52,54 +50,26 @@ pub(crate) fn listen(id: NodeId, socket: &TcpListener, reception: &Reception, be
     }
 }
 
-/// A connection and its thread. It ends, and is waited for, when this is dropped.
-struct Connection {
-    stream: Weak<TcpStream>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Connection {
-    /// Begins with a connection that was just accepted, unless there are too many.
-    fn start(
-        id: NodeId,
-        stream: TcpStream,
-        from: SocketAddr,
-        reception: &Reception,
-    ) -> io::Result<Option<Self>> {
-        // On some systems it takes after the listener.
-        stream.set_nonblocking(false)?;
-        let stream = Arc::new(stream);
-        let weak = Arc::downgrade(&stream);
-        let superseded = weak.clone();
-        let Some(caller) = reception.accept(from, Arc::new(move || shut(&superseded))) else {
-            return Ok(None);
-        };
-        let thread = thread::Builder::new().name(format!("raft-{id}-hear"));
-        let thread = thread.spawn(move || hear(&stream, caller))?;
-        Ok(Some(Self { stream: weak, thread: Some(thread) }))
-    }
-
-    fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        shut(&self.stream);
-        if let Some(thread) = self.thread.take() {
-            // The panic hook has reported a panic, and there is nothing else to be done about it.
-            let _ = thread.join();
+/// Begins with a connection that was just accepted, unless there are too many.
+fn begin(
+    id: NodeId,
+    stream: TcpStream,
+    from: SocketAddr,
+    reception: &Reception,
+) -> io::Result<Option<Worker>> {
+    // On some systems it takes after the listener.
+    stream.set_nonblocking(false)?;
+    let stream = Arc::new(stream);
+    let weak = Arc::downgrade(&stream);
+    // Whoever reads from it then finds its end.
+    let shut: Notifier = Arc::new(move || {
+        if let Some(stream) = weak.upgrade() {
+            // An error means that the peer has ended it.
+            let _ = stream.shutdown(Shutdown::Both);
         }
-    }
-}
-
-/// Ends a connection: whoever reads from it finds its end.
-fn shut(stream: &Weak<TcpStream>) {
-    if let Some(stream) = stream.upgrade() {
-        // An error means that the peer has ended it.
-        let _ = stream.shutdown(Shutdown::Both);
-    }
+    });
+    let Some(caller) = reception.accept(from, shut.clone()) else { return Ok(None) };
+    Worker::spawn(format!("raft-{id}-hear"), shut, move || hear(&stream, caller)).map(Some)
 }
 
 /// Takes in what comes over one connection, until it ends or is superseded.

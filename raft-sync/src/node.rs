@@ -29,10 +29,10 @@ pub fn start(
     launch(&settings, storage, machine, send, |driver| {
         let (reception, peers) = (driver.reception(), driver.peers().clone());
         Ok(vec![
-            Worker::spawn(format!("raft-{id}-listen"), Bell::new()?, move |bell| {
+            Worker::with_bell(format!("raft-{id}-listen"), Bell::new()?, move |bell| {
                 listen(id, &socket, &reception, bell);
             })?,
-            Worker::spawn(format!("raft-{id}-dial"), Bell::new()?, move |bell| {
+            Worker::with_bell(format!("raft-{id}-dial"), Bell::new()?, move |bell| {
                 dial_all(id, &peers, &outbound, bell);
             })?,
         ])

@@ -1,11 +1,10 @@
 //! What the threads of the links wait with.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -13,9 +12,9 @@ use raft_node::{Notifier, Reception};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Wakes one thread, which may wait for a socket at the same time.
+/// Wakes one thread, which may wait for a socket at the same time. When nobody can ring any more the
+/// thread shall end.
 pub(crate) struct Bell {
-    stopped: AtomicBool,
     ringing: UnixStream,
     hearing: UnixStream,
 }
@@ -25,7 +24,7 @@ impl Bell {
         let (ringing, hearing) = UnixStream::pair()?;
         ringing.set_nonblocking(true)?;
         hearing.set_nonblocking(true)?;
-        Ok(Arc::new(Self { stopped: AtomicBool::new(false), ringing, hearing }))
+        Ok(Arc::new(Self { ringing, hearing }))
     }
 
     pub(crate) fn notifier(self: &Arc<Self>) -> Notifier {
@@ -40,12 +39,12 @@ impl Bell {
 
     /// Lets the thread end.
     fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        self.ring();
+        // An error means that it was done before.
+        let _ = self.ringing.shutdown(Shutdown::Write);
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+        self.sleep_until(Instant::now()).is_err()
     }
 
     /// Waits until the bell rings, the socket is ready in one of these ways or has failed, or the
@@ -65,20 +64,21 @@ impl Bell {
             // The system is out of memory, perhaps only for now.
             Err(_) => thread::sleep(Reception::PAUSE),
         }
-        let ready = fds[1].revents();
-        if fds[0].revents().contains(PollFlags::IN) {
-            // Rings that are left over make the next wait a short one.
-            let _ = (&self.hearing).read(&mut [0; 64]);
+        // Rings that are left over make the next wait a short one.
+        match (&self.hearing).read(&mut [0; 64]) {
+            Ok(0) => Err(ErrorKind::Interrupted.into()),
+            _ => Ok(fds[1].revents()),
         }
-        if self.is_stopped() { Err(ErrorKind::Interrupted.into()) } else { Ok(ready) }
     }
 
     /// Waits until this time, whatever rings.
     pub(crate) fn sleep_until(&self, time: Instant) -> io::Result<()> {
-        while Instant::now() < time {
+        loop {
             self.wait(None, Some(time))?;
+            if Instant::now() >= time {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Does something with a socket that does not block, as soon as the socket is ready for it.
@@ -103,27 +103,41 @@ impl Bell {
     }
 }
 
-/// A thread that waits with a bell. It is told to end, and waited for, when this is dropped.
+/// A thread that is told to end, and waited for, when this is dropped.
 pub(crate) struct Worker {
-    bell: Arc<Bell>,
+    stop: Notifier,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
+    /// `stop` has to make `work` end.
     pub(crate) fn spawn(
+        name: String,
+        stop: Notifier,
+        work: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
+        let thread = thread::Builder::new().name(name).spawn(work)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// A thread that waits with a bell.
+    pub(crate) fn with_bell(
         name: String,
         bell: Arc<Bell>,
         work: impl FnOnce(&Arc<Bell>) + Send + 'static,
     ) -> io::Result<Self> {
         let own = bell.clone();
-        let thread = thread::Builder::new().name(name).spawn(move || work(&own))?;
-        Ok(Self { bell, thread: Some(thread) })
+        Self::spawn(name, Arc::new(move || bell.stop()), move || work(&own))
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.bell.stop();
+        (self.stop)();
         if let Some(thread) = self.thread.take() {
             // The panic hook has reported a panic, and there is nothing else to be done about it.
             let _ = thread.join();

@@ -137,8 +137,8 @@ pub fn basic_3a<C: Cluster>(cluster: C) {
     Trial::of(1).run(cluster);
 }
 
-/// Commands are replicated at once, not with the next heartbeat: one after the other takes less
-/// than half a heartbeat interval each.
+/// Commands are replicated at once, not with the next heartbeat: one after the other, most take less
+/// than half a heartbeat interval.
 pub fn speed_3a<C: Cluster>(cluster: C) {
     speed(Lab::begin(cluster)).end();
 }
@@ -153,21 +153,23 @@ pub fn speed_3b<C: Cluster>(cluster: C) {
 
 fn speed<C: Cluster>(mut lab: Lab<C>) -> Lab<C> {
     let leader = lab.one_leader();
-    let count = lab.rounds(1000);
-    let mut steps = 0;
-    for _ in 0..count {
+    let mut waits = Vec::new();
+    for _ in 0..lab.rounds(1000) {
         let (call, _) = lab.propose(leader);
+        let mut looks = 0;
         let answered = lab.until(5.0, |lab| {
-            steps += 1;
+            looks += 1;
             lab.cluster.answer(call).is_some()
         });
         let answer = lab.cluster.answer(call);
         lab.demand(answered && matches!(answer, Some(Ok(_))), || format!("{answer:?}"));
+        // The first look comes before any time has passed.
+        waits.push(looks - 1);
     }
-    // A step is a fiftieth of an election timeout, and so a fifth of a heartbeat interval. The
-    // first look comes before any time has passed.
-    let waits = steps - count;
-    lab.demand(waits * 2 <= count * 5, || format!("{waits} steps for {count} commands"));
+    // A step is a fiftieth of an election timeout, and so a fifth of a heartbeat interval.
+    waits.sort_unstable();
+    let usual = waits[waits.len() / 2];
+    lab.demand(usual * 2 <= 5, || format!("a command usually takes {usual} steps: {waits:?}"));
     lab
 }
 
