@@ -4,7 +4,7 @@
 //! of randomness, so it runs in any program: on an async runtime, on threads, on a microcontroller,
 //! in a simulator. What happens goes in as an [`Event`] with the time at which it happened; what is
 //! to be done comes out as [`Output`]s. Whoever passes the one to the other is a *host*; the crates
-//! `raft-node` and `raft-tokio` are ready-made ones.
+//! `raft-node`, `raft-tokio`, `raft-async-std` and `raft-sync` are ready-made ones.
 //!
 //! ```text
 //!             ┌──────────────────────────── a host ────────────────────────────┐

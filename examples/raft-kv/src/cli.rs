@@ -47,6 +47,9 @@ pub(crate) struct ServeArgs {
     /// The number of this node, which no other node of the cluster has or ever had
     #[arg(long, value_parser = node_id)]
     pub(crate) id: NodeId,
+    /// The number of the cluster, the same for all of its nodes: those of another one are turned away
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) cluster: u64,
     /// A member that the cluster is founded with, this node included; once for each, and the same
     /// at each start
     #[arg(long = "peer", value_name = "ID=HOST:PORT", value_parser = peer,

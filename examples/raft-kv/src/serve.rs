@@ -10,7 +10,7 @@ use std::{process, thread};
 use raft_node::core::{Config, NodeId};
 use raft_node::recording;
 use raft_node::session::{KeepsItsState, MAX_OVERHEAD};
-use raft_node::{NodeError, Settings, SnapshotPolicy, Storage, StoreError};
+use raft_node::{ClusterId, NodeError, Settings, SnapshotPolicy, Storage, StoreError};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -43,10 +43,12 @@ pub(crate) enum ServeError {
     #[error("can't start a thread to open the log")]
     Blocking(#[source] JoinError),
     #[error(
-        "{} belongs to another node ({node}); each node has a data directory of its own, for ever",
-        path.display()
+        "{} belongs to another node ({node} of cluster {}); each node has a data directory of its own, \
+         for ever",
+        path.display(),
+        cluster.get()
     )]
-    OtherNode { path: PathBuf, node: NodeId },
+    OtherNode { path: PathBuf, cluster: ClusterId, node: NodeId },
     #[error(
         "{} belongs to a cluster that was founded with other members; give the peers as at the \
          first start (--join for a node that was added), and change members with `raft-kv member`",
@@ -133,6 +135,7 @@ fn settings(args: &ServeArgs) -> Result<Settings, ServeError> {
             .compaction_margin(margin)
     };
     let mut settings = Settings::new(args.id)
+        .cluster(ClusterId::new(args.cluster))
         .election_timeout(args.election_timeout)
         .snapshots(policy)
         .configure(limits);
@@ -190,7 +193,7 @@ async fn open(path: PathBuf) -> Result<Storage, ServeError> {
 fn explain(error: NodeError, path: &Path) -> ServeError {
     let path = path.to_owned();
     match error {
-        NodeError::OtherNode { node, .. } => ServeError::OtherNode { path, node },
+        NodeError::OtherNode { cluster, node } => ServeError::OtherNode { path, cluster, node },
         NodeError::OtherFounders => ServeError::OtherFounders { path },
         error => ServeError::Start(error),
     }

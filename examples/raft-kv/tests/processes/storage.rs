@@ -204,9 +204,10 @@ fn a_server_that_was_started_wrongly_says_what_is_wrong() {
             "it is said twice where to dial node 2",
         ),
         ("4", fresh, &["--join", "--listen=0.0.0.0:7104"], "others can't dial 0.0.0.0:7104"),
-        ("3", data, &[&*two, &*three], "belongs to another node (1)"),
+        ("3", data, &[&*two, &*three], "belongs to another node (1 of cluster 0)"),
+        ("1", data, &[&*one, &*two, "--cluster=7"], "belongs to another node (1 of cluster 0)"),
         ("1", data, &[&*one, &*three], "was founded with other members"),
-        ("4", data, &["--join", &*listen], "belongs to another node (1)"),
+        ("4", data, &["--join", &*listen], "belongs to another node (1 of cluster 0)"),
     ] {
         let client = servers.at(1);
         let start = ["serve", "--id", id, "--client", &client, "--data-dir", dir];
