@@ -54,6 +54,8 @@ fn run(
                 jobs.try_recv().ok()
             }
             DiskJob::Metadata(metadata) => {
+                // It may speak of what they hold.
+                persist(&mut store, &mut writes, mailbox)?;
                 store.set_metadata(&metadata)?;
                 jobs.try_recv().ok()
             }

@@ -73,7 +73,8 @@ pub struct Identity {
     pub(crate) founders: Membership,
     /// The storages of the other nodes, as they were when they were first met.
     pub(crate) met: BTreeMap<NodeId, StorageId>,
-    /// Those that were members and are none any more. An id is never used again.
+    /// Those that were members, in a configuration that was committed, and are none any more. An id
+    /// is never used again.
     pub(crate) removed: BTreeSet<NodeId>,
 }
 

@@ -435,8 +435,8 @@ mod tests {
         let dials =
             |cluster, from, to| Outgoing::new(peers_of(cluster, from, 100), NodeId::new(to));
         let listens = peers_of(CLUSTER, 2, 200);
-        listens.adopt(Arc::new(Membership::of_voters([1, 2, 3, 4].map(NodeId::new))));
-        listens.adopt(Arc::new(Membership::of_voters([1, 2, 3].map(NodeId::new))));
+        listens.commit(Arc::new(Membership::of_voters([1, 2, 3, 4].map(NodeId::new))));
+        listens.commit(Arc::new(Membership::of_voters([1, 2, 3].map(NodeId::new))));
         let cases = [
             (dials(ClusterId::new(8), 1, 2), LinkError::OtherCluster),
             (dials(CLUSTER, 1, 5), LinkError::WrongNode),

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::{fmt, mem};
 
 use bytes::Bytes;
-use raft_core::{Membership, NodeId};
+use raft_core::{Entries, Membership, NodeId, Payload};
 
 use crate::identity::{Identity, StorageId};
 use crate::{LinkError, Mutex, MutexGuard, Notifier};
@@ -37,6 +37,8 @@ struct State {
     /// A peer was met for the first time, and that is not on the disk.
     unsaved: bool,
     membership: Arc<Membership>,
+    /// The newest configuration that is known to be committed.
+    committed: Option<Arc<Membership>>,
     guests: BTreeMap<NodeId, Guest>,
     /// Those that went with the last change, and where they are. A leader that removes itself needs
     /// the acknowledgements of the others to commit that, and a removed follower is told.
@@ -79,6 +81,7 @@ impl Peers {
             identity,
             unsaved: false,
             membership,
+            committed: None,
             guests: BTreeMap::new(),
             leaving: BTreeMap::new(),
             address,
@@ -109,7 +112,13 @@ impl Peers {
         // The route is the user's code, which may take its time or ask for something here.
         drop(state);
         if let Some(route) = route {
-            dialled.iter_mut().for_each(|(id, address)| *address = route(*id, address));
+            dialled.retain(|id, address| match take(&route, *id, address) {
+                Some(there) => {
+                    *address = there;
+                    true
+                }
+                None => false,
+            });
         }
         dialled
     }
@@ -143,8 +152,7 @@ impl Peers {
     }
 
     /// Another configuration is in force, as [`Notice::Membership`](raft_core::Notice::Membership)
-    /// tells. Whom it takes away is remembered with the log, so that a removed node is told so by
-    /// nodes that were restarted, too.
+    /// tells. It may yet be replaced by the one before.
     pub fn adopt(&self, membership: Arc<Membership>) {
         let mut state = self.state();
         let before = mem::replace(&mut state.membership, membership);
@@ -153,15 +161,41 @@ impl Peers {
         state.leaving =
             gone.iter().filter_map(|id| Some((*id, before.address(*id)?.to_owned()))).collect();
         let now = state.membership.clone();
-        let removed = &mut state.identity.removed;
-        let known = removed.clone();
-        removed.extend(gone);
-        removed.retain(|id| !now.contains(*id));
-        let news = *removed != known;
-        state.unsaved |= news;
         state.guests.retain(|id, _| !now.contains(*id));
         drop(state);
         self.notify();
+    }
+
+    /// A configuration is committed: it is among the entries of an
+    /// [`Output::Apply`](raft_core::Output::Apply), or that of the snapshot of an
+    /// [`Output::Restore`](raft_core::Output::Restore). The first one is that in force where the state
+    /// machine is when the node starts. Whom the next one takes away is remembered with the log, so
+    /// that a removed node is told so by nodes that were restarted, too; nobody else is, since a
+    /// change that is not committed may be undone, and made again under the same id.
+    pub fn commit(&self, membership: Arc<Membership>) {
+        let mut state = self.state();
+        let before = state.committed.replace(membership.clone()).unwrap_or_default();
+        let known = state.identity.removed.clone();
+        let removed = &mut state.identity.removed;
+        removed.extend(before.members());
+        removed.retain(|id| !membership.contains(*id));
+        if *removed == known {
+            return;
+        }
+        let removed = removed.clone();
+        state.unsaved = true;
+        state.guests.retain(|id, _| !removed.contains(id));
+        drop(state);
+        self.notify();
+    }
+
+    /// The same for the configurations among entries that are to be applied.
+    pub fn commit_those_of(&self, entries: &Entries) {
+        for entry in entries.iter() {
+            if let Payload::Membership(membership) = &entry.payload {
+                self.commit(membership.clone());
+            }
+        }
     }
 
     /// What to say to a peer.
@@ -188,10 +222,10 @@ impl Peers {
         if greeting.to != own.node || from == own.node {
             return Err(LinkError::WrongNode);
         }
-        if own.removed.contains(&from) {
+        let stranger = !state.membership.contains(from);
+        if stranger && own.removed.contains(&from) {
             return Err(LinkError::NotAMember);
         }
-        let stranger = !state.membership.contains(from);
         let places = if state.membership.is_empty() { GUESTS_OF_A_BLANK_NODE } else { GUESTS };
         if stranger && !state.guests.contains_key(&from) && state.guests.len() >= places {
             return Err(LinkError::Crowded);
@@ -275,6 +309,16 @@ impl State {
             self.identity.met.remove(&id);
         }
     }
+}
+
+/// The way to a peer. Whoever leaves it open is not dialled: not at an address that was to be avoided.
+fn take(route: &Route, id: NodeId, address: &str) -> Option<String> {
+    #[cfg(feature = "std")]
+    return crate::error::guard(|| Ok(route(id, address)), |text| text)
+        .inspect_err(|text| tracing::error!(%id, text, "the route to a peer panicked"))
+        .ok();
+    #[cfg(not(feature = "std"))]
+    Some(route(id, address))
 }
 
 impl fmt::Debug for Peers {
@@ -377,15 +421,44 @@ mod tests {
     #[test]
     fn a_removed_node_is_told_so_by_a_node_that_was_restarted_too() {
         let peers = Peers::new(identity(1), members(&[1, 2, 3]), "node-1".into(), None);
+        peers.commit(members(&[1, 2, 3]));
         peers.adopt(members(&[1, 2]));
+        assert_eq!(peers.welcome(&from(3)), Ok(()), "the change may yet be undone");
+        peers.commit(members(&[1, 2]));
+        assert_eq!(dialled(&peers), [2, 3], "it is told by the leader");
         let kept = Identity::decode(peers.take_unsaved().unwrap()).unwrap();
         let peers = Peers::new(kept, members(&[1, 2]), "node-1".into(), None);
         assert_eq!(peers.welcome(&from(3)), Err(LinkError::NotAMember));
-        // The change was overwritten by a new leader.
+        // Before the state machine is where it was, older configurations are committed once more.
+        peers.commit(members(&[1, 2, 3]));
+        peers.commit(members(&[1, 2]));
+        assert_eq!(peers.welcome(&from(3)), Err(LinkError::NotAMember));
+    }
+
+    /// A node that only a deposed leader has added is a stranger, and can be added again.
+    #[test]
+    fn a_node_whose_addition_was_undone_is_not_taken_for_a_removed_one() {
+        let peers = Peers::new(identity(1), members(&[1, 2, 3]), "node-1".into(), None);
+        peers.commit(members(&[1, 2, 3]));
+        peers.adopt(members(&[1, 2, 3, 4]));
         peers.adopt(members(&[1, 2, 3]));
-        assert_eq!(peers.welcome(&from(3)), Ok(()));
+        assert_eq!(peers.take_unsaved(), None);
+        assert_eq!(peers.welcome(&from(4)), Ok(()));
+        peers.commit(members(&[1, 2, 3]));
+        assert_eq!(peers.welcome(&from(4)), Ok(()));
         let kept = Identity::decode(peers.take_unsaved().unwrap()).unwrap();
         assert!(kept.removed.is_empty());
+    }
+
+    #[test]
+    fn a_route_that_panics_leaves_out_the_peer_and_no_other() {
+        let route: Route = Arc::new(|id, address| {
+            assert_ne!(id.get(), 2, "no way to node 2");
+            format!("tunnel to {address}")
+        });
+        let peers = Peers::new(identity(1), members(&[1, 2, 3]), "node-1".into(), Some(route));
+        assert_eq!(dialled(&peers), [3]);
+        assert_eq!(peers.to_dial()[&NodeId::new(3)], "tunnel to node-3");
     }
 
     #[test]

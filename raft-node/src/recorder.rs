@@ -85,10 +85,10 @@ pub(crate) fn spawn(
     record: &Record,
     beginning: &Beginning,
 ) -> Result<(Told, JoinHandle<()>), NodeError> {
-    let mut recorder = record(beginning).map_err(NodeError::Recorder)?;
+    let panicked = |text| io::Error::other(format!("it panicked: {text}"));
+    let mut recorder = guard(|| record(beginning), panicked).map_err(NodeError::Recorder)?;
     let (sender, steps) = sync_channel(STEPS_WAITING);
     let work = move || {
-        let panicked = |text| io::Error::other(format!("it panicked: {text}"));
         if let Err(error) = guard(|| run(&mut *recorder, &steps), panicked) {
             warn!(%error, "the recorder failed; it is ended");
         }

@@ -145,7 +145,8 @@ impl Settings {
     }
 
     /// Dials peers elsewhere than at the addresses that the configuration in the log has for them,
-    /// which are the same for all nodes: through a tunnel of this node's own, for instance.
+    /// which are the same for all nodes: through a tunnel of this node's own, for instance. A peer for
+    /// which `route` panics is not dialled.
     #[must_use]
     pub fn route(mut self, route: impl Fn(NodeId, &str) -> String + Send + Sync + 'static) -> Self {
         self.route = Some(Arc::new(route));

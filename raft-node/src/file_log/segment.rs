@@ -192,7 +192,8 @@ pub(super) fn remove(dir: &Path, sequence: u64) -> Result<(), StoreError> {
 /// Reserves the space of a file, so that later writes change neither its length nor its place on
 /// the disk, and a full disk shows here and not in the middle of a write.
 fn preallocate(file: &File, capacity: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, capacity) {
+    let reserve = || rustix::fs::fallocate(file, FallocateFlags::empty(), 0, capacity);
+    match rustix::io::retry_on_intr(reserve) {
         // Not every file system can reserve space; a file of the right length serves as well.
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(capacity),
         other => Ok(other?),

@@ -149,6 +149,7 @@ impl Host {
         let founded = !identity.founders.is_empty();
         let founding = founded.then(|| Snapshot::initial(identity.founders.clone()));
         let snapshot = newest.or(founding);
+        let covered = snapshot.as_ref().map(|it| it.membership.clone());
         let restored = Restored { log: stored, snapshot, applied };
         let beginning = Beginning { config, restored, at: now };
         let record = settings.recorder().map(|record| (record, beginning.clone()));
@@ -159,8 +160,11 @@ impl Host {
         }
         let Status { role, term, membership, snapshot, .. } = raft.status();
         let uncovered = applied.since(snapshot);
-        let address = settings.advertised().to_owned();
-        let peers = Peers::new(identity, membership.clone(), address, settings.dial_route());
+        let (address, route) = (settings.advertised().to_owned(), settings.dial_route());
+        let peers = Peers::new(identity, membership.clone(), address, route);
+        // What the newest snapshot covers is not described again.
+        let described = raft.describe_snapshot(applied).map(|(_, membership)| membership);
+        described.or(covered).into_iter().for_each(|committed| peers.commit(committed));
         (wiring.observe)(&Notice::Leadership { role, term, leader: None });
         (wiring.observe)(&Notice::Membership(membership));
         let limits = Limits { messages: MESSAGES_WAITING, message_bytes: MESSAGE_BYTES_WAITING };
@@ -168,18 +172,14 @@ impl Host {
         peers.on_change(wiring.notify.clone());
         let client = Client::new(mailbox.clone(), requests);
         let name = |part: &str| format!("raft-{id}-{part}");
+        let recording = record.map(|(record, it)| recorder::spawn(name("record"), record, &it));
+        let (told, record_thread) = recording.transpose()?.unzip();
         let (disk, disk_thread) = disk::spawn(name("disk"), log, mailbox.clone())?;
         let (applier, apply_thread) =
             applier::spawn(name("apply"), machine, store.clone(), mailbox.clone())?;
         let (librarian, snapshot_thread) =
             librarian::spawn(name("snapshots"), store.clone(), mailbox.clone())?;
-        let mut threads = vec![disk_thread, apply_thread, snapshot_thread];
-        let mut told = Told::default();
-        if let Some((record, beginning)) = record {
-            let thread;
-            (told, thread) = recorder::spawn(name("record"), record, &beginning)?;
-            threads.push(thread);
-        }
+        let threads = [disk_thread, apply_thread, snapshot_thread].into_iter().chain(record_thread);
         let host = Self {
             raft,
             mailbox,
@@ -188,8 +188,8 @@ impl Host {
             disk,
             applier,
             librarian,
-            threads: Threads(threads),
-            told,
+            threads: Threads(threads.collect()),
+            told: told.unwrap_or_default(),
             events: Vec::new(),
             outputs: Vec::new(),
             next_request: 0,

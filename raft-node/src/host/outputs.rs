@@ -73,6 +73,7 @@ impl Host {
         let replies = self.take_committed(last).into_iter().collect();
         self.handed_out = last;
         self.snapshots.note_applied(&entries);
+        self.peers.commit_those_of(&entries);
         self.to_applier(ApplyJob::Apply { entries, replies })
     }
 
@@ -90,6 +91,7 @@ impl Host {
         }
         self.handed_out = index;
         self.snapshots.note_restored();
+        self.peers.commit(snapshot.membership.clone());
         self.to_applier(ApplyJob::Restore(snapshot))
     }
 }

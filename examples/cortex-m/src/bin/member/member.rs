@@ -127,12 +127,13 @@ impl Member {
         let max_frame = config.max_message_bytes();
         let founding = Snapshot::initial(identity.founders().clone());
         let snapshot = snapshots.newest().cloned().unwrap_or(founding);
-        let stored = log.restore()?;
+        let (stored, covered) = (log.restore()?, snapshot.membership.clone());
         let restored = Restored { log: stored, snapshot: Some(snapshot), ..Restored::default() };
         let raft = Raft::new(config, restored, now)?;
         let address = identity.founders().address(identity.node()).unwrap_or_default().into();
         let membership = raft.status().membership;
         let peers = Peers::new(identity, membership, address, None);
+        peers.commit(covered);
         // The low bits count how often the gateway has begun anew.
         let links = Links::new(peers.clone(), max_frame, (starts as u32) << 8);
         Ok(Self {
@@ -187,12 +188,14 @@ impl Member {
             Output::Apply(entries) => match entries.last().map(|entry| entry.index) {
                 Some(last) => {
                     self.machine.apply(&entries);
+                    self.peers.commit_those_of(&entries);
                     Event::Applied(last)
                 }
                 None => return Ok(()),
             },
             Output::Restore(snapshot) => {
                 self.machine.restore(&snapshot);
+                self.peers.commit(snapshot.membership.clone());
                 Event::Applied(snapshot.position.index)
             }
             Output::ReadSnapshot { snapshot, offset, max_bytes } => {
