@@ -182,7 +182,8 @@ impl Raft {
     pub(crate) fn on_applied(&mut self, index: LogIndex, out: &mut Outbox<'_>) {
         let applier = &mut self.applier;
         // What was applied before a restoration counts for nothing.
-        let restored = applier.restoring.back().is_none_or(|it| it.position.index <= index);
+        let restored = applier.owed.is_none()
+            && applier.restoring.back().is_none_or(|it| it.position.index <= index);
         if index <= applier.applied || index > applier.handed_out || !restored {
             self.dropped.stale += 1;
             return;

@@ -156,8 +156,10 @@ impl Raft {
         let (index, current) = self.log.membership();
         let Role::Leader(leader) = &self.role else { return };
         let busy = leader.change.is_some() || index > self.commit || current.is_joint();
-        // The joint configuration is the largest on the way.
-        let (size, limit) = (current.joined_with(&target).size(), self.config.max_command_bytes);
+        let with_newcomers = with_learners(current, &target, &newcomers(current, &target));
+        let (joint, limit) = (current.joined_with(&target), self.config.max_command_bytes);
+        // One of the two is the largest configuration on the way.
+        let size = with_newcomers.map_or(0, |it| it.size()).max(joint.size());
         let refusal = if size > limit {
             Some(Refusal::TooLarge { size, limit })
         } else if leader.transfer.is_some() {
@@ -201,8 +203,7 @@ impl Raft {
             self.answer_control(origin, ControlResult::Committed(position), out);
             return self.retire_if_removed(out);
         }
-        let is_new = |id: &&NodeId| !current.is_voter(**id);
-        let newcomers: Vec<NodeId> = target.voters().iter().filter(is_new).copied().collect();
+        let newcomers = newcomers(&current, &target);
         if let Some(first) = with_learners(&current, &target, &newcomers) {
             return self.append_membership(first, out);
         }
@@ -262,6 +263,12 @@ impl Raft {
             self.begin_transfer(None, None, out);
         }
     }
+}
+
+/// The voters of `target` that are none in `current`.
+fn newcomers(current: &Membership, target: &Membership) -> Vec<NodeId> {
+    let is_new = |id: &&NodeId| !current.is_voter(**id);
+    target.voters().iter().filter(is_new).copied().collect()
 }
 
 /// `current` with the new voters as learners; `None` if they are members already.

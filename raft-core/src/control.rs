@@ -42,8 +42,12 @@ impl Controls {
         self.asked.map(|(_, at)| at)
     }
 
-    pub(crate) fn into_requests(self) -> impl Iterator<Item = (RequestId, Control)> {
-        self.waiting.into_iter()
+    /// The one that is with the leader, and those that were never sent.
+    pub(crate) fn into_parts(
+        mut self,
+    ) -> (Option<(RequestId, Control)>, impl Iterator<Item = RequestId>) {
+        let asked = self.asked.and_then(|_| self.waiting.pop_front());
+        (asked, self.waiting.into_iter().map(|(request, _)| request))
     }
 }
 
@@ -248,7 +252,7 @@ impl Raft {
         let Some(Origin::Local(request)) = origin else { return };
         if is_transfer {
             let give_up = self.now.plus(self.config.outcome_timeout);
-            self.handovers.push(request, leader, give_up);
+            self.handovers.push(request, (leader, self.hard_state.term), give_up);
         } else {
             out.done(request, Outcome::Unknown);
         }

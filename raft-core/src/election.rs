@@ -60,10 +60,14 @@ impl Raft {
                 for request in following.reads.into_requests() {
                     self.refuse(request, Refusal::NoLeader, out);
                 }
-                for (request, control) in following.controls.into_requests() {
+                let (asked, unsent) = following.controls.into_parts();
+                if let Some((request, control)) = asked {
                     let is_transfer = matches!(control, Control::TransferLeadership { .. });
                     let origin = Some(Origin::Local(request));
                     self.leave_control(following.leader, origin, is_transfer, out);
+                }
+                for request in unsent {
+                    self.refuse(request, Refusal::NoLeader, out);
                 }
                 // The answer to a question to this leader must not pass for that to a later one.
                 self.read_sequence += 1;

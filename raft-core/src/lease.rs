@@ -63,6 +63,13 @@ impl Raft {
         alone || leader.lease.answered(number).is_some_and(|at| self.now < at.plus(length))
     }
 
+    /// The host's clock has run backward.
+    pub(crate) fn distrust_lease(&mut self) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.lease.distrust();
+        }
+    }
+
     /// The number of the newest message that a member has answered.
     pub(crate) fn answered_by(&self, id: NodeId) -> u64 {
         let Role::Leader(leader) = &self.role else { return 0 };

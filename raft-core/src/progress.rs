@@ -44,8 +44,8 @@ pub(crate) struct Progress {
     pub(crate) loading: Option<LogIndex>,
     /// The peer has lost its state and waits for a snapshot.
     pub(crate) without_state: bool,
-    /// The peer has got a snapshot and still needs entries that follow it.
-    pub(crate) catching_up: bool,
+    /// The peer has got a snapshot and still needs entries that follow it; when it last got any.
+    pub(crate) catching_up: Option<Instant>,
     /// The peer is no longer a member. It is spoken to until it knows, or until this time.
     pub(crate) leaves_by: Option<Instant>,
 }
@@ -88,7 +88,7 @@ impl Progress {
             heartbeat: false,
             loading: None,
             without_state: false,
-            catching_up: false,
+            catching_up: None,
             leaves_by,
         }
     }
@@ -107,8 +107,8 @@ impl Progress {
         self.next = last.next();
     }
 
-    /// The peer's log agrees up to `last` and is durable up to `durable`; the log here begins
-    /// behind `base`. `newest` is the number of the newest message that went out.
+    /// The peer, which was just heard, has a log that agrees up to `last` and is durable up to
+    /// `durable`; the log here begins behind `base`. `newest` is the number of the newest message that went out.
     pub(crate) fn accepted(
         &mut self,
         last: LogIndex,
@@ -121,7 +121,7 @@ impl Progress {
             // It may be any index that connects the logs, not only that of the snapshot.
             State::Snapshot(_) if last < base => {}
             State::Snapshot(_) => {
-                self.catching_up = true;
+                self.catching_up = Some(self.heard);
                 self.state = State::Replicate;
             }
             State::Probe { .. } | State::Replicate => self.state = State::Replicate,
@@ -129,6 +129,7 @@ impl Progress {
         if durable > self.matched {
             self.matched = durable;
             self.matched_at = newest;
+            self.catching_up = self.catching_up.map(|_| self.heard);
         }
         while let Some((sent, bytes)) = self.in_flight.front()
             && *sent <= self.matched

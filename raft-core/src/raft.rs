@@ -162,18 +162,21 @@ impl Raft {
         events: impl IntoIterator<Item = Event>,
         outputs: &mut Vec<Output>,
     ) {
-        if let Role::Leader(leader) = &mut self.role
-            && at < self.now
-        {
-            leader.lease.distrust();
-        }
+        let backward = at < self.now;
         self.now = self.now.max(at);
+        if backward {
+            self.distrust_lease();
+        }
         let mut out = Outbox::new(outputs);
         let mut loaded = Vec::new();
         for event in events {
             self.dispatch(event, &mut loaded, &mut out);
         }
         self.fire_timers(&mut out);
+        if backward {
+            // What begins in this step is said to have begun later than it has.
+            self.distrust_lease();
+        }
         self.finish(&loaded, &mut out);
         if cfg!(debug_assertions) {
             let verdict = self.check_invariants();

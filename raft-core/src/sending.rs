@@ -76,9 +76,11 @@ impl Sending {
             self.gained = now;
         }
         let lost = reply.gap && reply.sequence > self.dealt_with;
-        // A follower that has less than it had written has found the bytes to be corrupt.
-        let corrupt = reply.received < self.written && reply.sequence > self.dealt_with;
-        if corrupt {
+        // A follower that has less than it had written has found the bytes to be corrupt, and
+        // perhaps one that has nothing when all was sent.
+        let less = reply.received < self.written && reply.sequence > self.dealt_with;
+        let nothing = reply.received == 0 && self.next == Some(self.snapshot.size);
+        if less || (lost && nothing) {
             // It may be this node's disk that is to blame: begin anew with the next heartbeat, not
             // as fast as the network goes.
             self.written = reply.written;
@@ -204,7 +206,7 @@ impl Raft {
         if let Role::Leader(leader) = &mut self.role {
             for peer in &mut leader.peers {
                 peer.catching_up =
-                    peer.catching_up && peer.matched < covered && !is_over(peer.heard);
+                    peer.catching_up.filter(|gained| peer.matched < covered && !is_over(*gained));
                 if let State::Snapshot(sending) = &peer.state
                     && is_over(sending.gained)
                 {
@@ -236,7 +238,7 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return LogIndex::MAX };
         let needs = leader.peers.iter().filter_map(|peer| match &peer.state {
             State::Snapshot(sending) => Some(sending.snapshot.position.index),
-            _ => peer.catching_up.then_some(peer.matched),
+            _ => peer.catching_up.map(|_| peer.matched),
         });
         needs.min().unwrap_or(LogIndex::MAX)
     }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::control::Origin;
-use crate::ids::{NodeId, RequestId};
+use crate::ids::{NodeId, RequestId, Term};
 use crate::message::{Body, ControlResult};
 use crate::outbox::Outbox;
 use crate::output::{Outcome, Refusal};
@@ -33,7 +33,9 @@ pub(crate) struct Handovers(Vec<Handover>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Handover {
     request: RequestId,
+    /// The leader that was asked, and when it led.
     from: NodeId,
+    term: Term,
     give_up: Instant,
 }
 
@@ -42,8 +44,9 @@ impl Handovers {
         self.0.len()
     }
 
-    pub(crate) fn push(&mut self, request: RequestId, from: NodeId, give_up: Instant) {
-        self.0.push(Handover { request, from, give_up });
+    pub(crate) fn push(&mut self, request: RequestId, from: (NodeId, Term), give_up: Instant) {
+        let (from, term) = from;
+        self.0.push(Handover { request, from, term, give_up });
     }
 
     pub(crate) fn give_up(&self) -> Option<Instant> {
@@ -183,12 +186,15 @@ impl Raft {
         }
     }
 
-    /// Answers the requests for a transfer that wait for the next leader.
+    /// Answers the requests for a transfer that wait for the next leader. One that leads on in its term
+    /// may still be about to hand over.
     pub(crate) fn finish_handovers(&mut self, out: &mut Outbox<'_>) {
         let Some(leader) = self.leader() else { return };
         let term = self.hard_state.term;
         for handover in core::mem::take(&mut self.handovers).0 {
-            if handover.from == leader {
+            if (handover.from, handover.term) == (leader, term) {
+                self.handovers.0.push(handover);
+            } else if handover.from == leader {
                 self.refuse(handover.request, Refusal::TransferFailed, out);
             } else {
                 out.done(handover.request, Outcome::Transferred { leader, term });

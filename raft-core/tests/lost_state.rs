@@ -312,6 +312,23 @@ fn entries_that_come_with_the_loss_of_the_state_are_not_applied() {
     assert!(!applies(&step_all(&mut raft, vec![loaded, Event::StateLost])));
 }
 
+/// The state machine that applied them is gone, and the one that takes its place is not there yet.
+#[test]
+fn entries_that_were_applied_before_the_loss_do_not_count_when_the_snapshot_arrives() {
+    let mut node = Lone::of(3);
+    node.hears(2, 2, append(at(0, 0), &[(1, "a"), (1, "b"), (1, "c")], 3));
+    lose_state(&mut node, 1);
+    node.hold_snapshots(1);
+    let snapshot = snapshot_of(&[(1, "a"), (1, "b"), (1, "c")], "{1 2 3}");
+    node.hears(2, 2, all_of(&snapshot, 1));
+    let host = node.host_mut(1);
+    let written = host.snapshot_job().expect("a piece to write");
+    let raft = host.raft.as_mut().expect("it runs");
+    let outputs = step_all(raft, vec![written, Event::Applied(index(2))]);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Restore(_))), "{outputs:?}");
+    assert_eq!(raft.status().applied, index(0));
+}
+
 /// Its state machine had got as far as the read needs, and is gone.
 #[test]
 fn a_read_that_could_be_served_as_the_state_is_lost_is_refused() {

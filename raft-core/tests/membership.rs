@@ -471,6 +471,23 @@ fn members_without_a_voter_are_refused() {
     assert_eq!(cluster.log(1), "1:");
 }
 
+/// On the way to the target its new voters are learners beside those that it takes away.
+#[test]
+fn a_change_whose_first_step_is_too_large_is_refused() {
+    let mut cluster = Cluster::with(3, |config| config.max_command_bytes(1000));
+    cluster.elect(1);
+    cluster.run(HEARTBEAT);
+    let long = "x".repeat(600);
+    let learner = cluster.change(1, &voters(&[1, 2, 3]).learner(id(4), &*long));
+    cluster.run(HEARTBEAT);
+    assert!(is_committed(&cluster, learner));
+    let change = cluster.change(1, &voters(&[1, 2, 3]).voter(id(5), &*long));
+    assert!(matches!(refusal(&cluster, change), Some(Refusal::TooLarge { .. })));
+    let fewer = cluster.change(1, &voters(&[1, 2, 3]));
+    cluster.run(HEARTBEAT);
+    assert!(is_committed(&cluster, fewer));
+}
+
 #[test]
 fn a_change_on_a_condition_is_made_only_if_the_condition_holds() {
     let mut cluster = led_by_one(3);

@@ -324,6 +324,18 @@ fn a_rotten_snapshot_never_gets_into_a_state_machine() {
     cluster.settle();
 }
 
+/// The same when the snapshot is one piece, of which the follower never says that it is written.
+#[test]
+fn a_rotten_snapshot_of_one_piece_goes_out_with_heartbeats_only() {
+    let mut cluster = one_behind_of(Cluster::with(3, |config| config.compaction_margin(0)));
+    cluster.host_mut(1).disk.spoil_snapshots();
+    begin(&mut cluster);
+    cluster.deliver_all();
+    assert_eq!(cluster.status(3).dropped.corrupt_snapshots, 1);
+    cluster.run(HEARTBEAT);
+    assert_eq!(cluster.status(3).dropped.corrupt_snapshots, 2);
+}
+
 /// R057, U49: snapshots are taken faster than they are sent. The one that is sent stays, and so do
 /// the entries behind it, until the follower has caught up.
 #[test]
@@ -366,6 +378,25 @@ fn the_entries_for_a_silent_follower_are_compacted_in_the_end() {
     assert_eq!(cluster.status(1).base, index(21));
     cluster.run(PATIENCE * ELECTION + HEARTBEAT);
     assert_eq!((cluster.status(1).base, cluster.host(1).disk.snapshots()), (index(22), 1));
+    cluster.settle();
+    assert_eq!(cluster.applied(3), format!("{ALL} u"));
+}
+
+/// C64: nor does one whose disk has stopped, and that answers all the same.
+#[test]
+fn the_entries_for_a_follower_whose_disk_hangs_are_compacted_in_the_end() {
+    let mut cluster = one_behind();
+    cluster.hold_snapshots(3);
+    cluster.run(2 * HEARTBEAT);
+    propose(&mut cluster, 1, "u");
+    cluster.take_snapshot(1);
+    cluster.hold_disk(3);
+    cluster.release_snapshots(3);
+    cluster.run(HEARTBEAT);
+    assert_eq!((cluster.matched(1, 3), cluster.status(1).base), (21, index(21)));
+    cluster.run(PATIENCE * ELECTION + HEARTBEAT);
+    assert_eq!((cluster.matched(1, 3), cluster.status(1).base), (21, index(22)));
+    cluster.release_disk(3);
     cluster.settle();
     assert_eq!(cluster.applied(3), format!("{ALL} u"));
 }

@@ -281,6 +281,25 @@ fn a_transfer_whose_end_nobody_sees_ends_as_unknown() {
     assert_eq!(node.outcome(transfer), Some(Outcome::Unknown), "one answer");
 }
 
+/// A follower that loses sight of the leader for a moment does not know yet how the transfer ends.
+#[test]
+fn a_leader_that_is_found_again_in_its_term_may_still_hand_over() {
+    let mut cluster = led_by_one(3);
+    let before = cluster.term(1);
+    cluster.cut(1, 3);
+    cluster.propose(1, "x");
+    cluster.deliver_all();
+    let transfer = cluster.transfer(2, Some(3));
+    cluster.deliver_all();
+    cluster.step(2, Event::ForgetLeader);
+    cluster.run(HEARTBEAT);
+    assert_eq!((cluster.status(2).leader, cluster.outcome(transfer)), (Some(id(1)), None));
+    cluster.heal();
+    cluster.run(2 * HEARTBEAT);
+    assert_eq!(cluster.outcome(transfer), transferred(3, before + 1));
+    cluster.settle();
+}
+
 /// C33, R115, R075: only a voter that follows the sender heeds it, and once.
 #[test]
 fn a_wish_that_comes_late_twice_or_astray_is_ignored() {
