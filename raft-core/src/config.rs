@@ -112,8 +112,8 @@ impl Config {
     settings! {
         /// How long a follower waits for its leader before it campaigns: a time drawn anew for
         /// each term between this and twice this (paper, section 5.2). A leader that hears of no
-        /// majority for that long steps down. Default 1 s; make it at least ten times the round trip
-        /// plus the time of a disk sync.
+        /// majority for that long steps down. Default 1 s; make it at least ten times the round
+        /// trip plus the time of a disk sync.
         election_timeout: Duration,
         /// How often the leader speaks when there is nothing to say. At most half of the election
         /// timeout; a tenth is usual. Default 100 ms.

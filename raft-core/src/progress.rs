@@ -108,7 +108,8 @@ impl Progress {
     }
 
     /// The peer, which was just heard, has a log that agrees up to `last` and is durable up to
-    /// `durable`; the log here begins behind `base`. `newest` is the number of the newest message that went out.
+    /// `durable`; the log here begins behind `base`. `newest` is the number of the newest message
+    /// that went out.
     pub(crate) fn accepted(
         &mut self,
         last: LogIndex,
