@@ -37,6 +37,16 @@ fn one_behind_of(mut cluster: Cluster) -> Cluster {
     cluster
 }
 
+/// Node 3 writes its snapshot, up to entry 21, and meanwhile there is another one, up to `u`.
+fn one_overtaken() -> Cluster {
+    let mut cluster = one_behind();
+    cluster.hold_snapshots(3);
+    cluster.run(2 * HEARTBEAT);
+    propose(&mut cluster, 1, "u");
+    cluster.take_snapshot(1);
+    cluster
+}
+
 const ALL: &str = "a b c d e f g h i j k l m n o p q r s t";
 
 /// Lets the leader find out that node 3 needs a snapshot, and stops at its first chunks.
@@ -368,11 +378,7 @@ fn snapshots_that_are_taken_during_a_transfer_do_not_begin_it_anew() {
 /// C64: a follower that got its snapshot and fell silent does not hold up compaction for ever.
 #[test]
 fn the_entries_for_a_silent_follower_are_compacted_in_the_end() {
-    let mut cluster = one_behind();
-    cluster.hold_snapshots(3);
-    cluster.run(2 * HEARTBEAT);
-    propose(&mut cluster, 1, "u");
-    cluster.take_snapshot(1);
+    let mut cluster = one_overtaken();
     cluster.crash(3);
     cluster.run(HEARTBEAT);
     assert_eq!(cluster.status(1).base, index(21));
@@ -385,11 +391,7 @@ fn the_entries_for_a_silent_follower_are_compacted_in_the_end() {
 /// C64: nor does one whose disk has stopped, and that answers all the same.
 #[test]
 fn the_entries_for_a_follower_whose_disk_hangs_are_compacted_in_the_end() {
-    let mut cluster = one_behind();
-    cluster.hold_snapshots(3);
-    cluster.run(2 * HEARTBEAT);
-    propose(&mut cluster, 1, "u");
-    cluster.take_snapshot(1);
+    let mut cluster = one_overtaken();
     cluster.hold_disk(3);
     cluster.release_snapshots(3);
     cluster.run(HEARTBEAT);

@@ -161,13 +161,15 @@ fn a_node_whose_recorder_can_not_begin_does_not_start() {
     assert!(matches!(error, NodeError::Recorder(_)), "{error}");
     let elsewhere = Settings::new(NodeId::new(1)).record(recording::to_directory("/dev/null", 1));
     assert!(matches!(live(&elsewhere, Storage::in_memory()), Err(NodeError::Recorder(_))));
+}
 
+#[test]
+fn a_recorder_that_panics_as_it_begins_is_an_error_and_leaves_the_storage_free() {
     let directory = tempfile::tempdir().unwrap();
     let storage = || Storage::open(directory.path()).unwrap();
     let panics = founded(1, 1).record(|_| panic!("no recorder today"));
     let error = live(&panics, storage()).unwrap_err();
     assert!(matches!(&error, NodeError::Recorder(why) if why.to_string().contains("no recorder")));
-    // No thread holds the storage.
     live(&founded(1, 1), storage()).unwrap();
 }
 
