@@ -10,8 +10,8 @@ use libfuzzer_sys::fuzz_target;
 use raft_core::{
     Append, AppendReply, AppendResult, BatchId, Body, Config, Control, ControlResult, Entries,
     Entry, Event, Instant, LogIndex, LogPosition, Membership, Message, NodeId, Output, Payload,
-    Proposal, Raft, Refusal, RequestId, Restored, Snapshot, SnapshotChunk, SnapshotPiece, SnapshotReply, Term,
-    Ticket,
+    Proposal, Raft, Refusal, RequestId, Restored, Snapshot, SnapshotChunk, SnapshotPiece,
+    SnapshotReply, Term, Ticket,
 };
 
 /// What happens, and how many milliseconds after the last time.
@@ -54,47 +54,15 @@ enum Said {
     PreVoteReply(bool),
     Vote(u8, u8, bool),
     VoteReply(bool),
-    Append {
-        prev: (u8, u8),
-        terms: Vec<u8>,
-        commit: u8,
-        sequence: u8,
-    },
-    Accepted {
-        sequence: u8,
-        last: u8,
-        durable: u8,
-    },
-    Rejected {
-        sequence: u8,
-        prev: u8,
-        hint: (u8, u8),
-    },
-    Propose {
-        incarnation: u8,
-        sequence: u8,
-        commands: u8,
-    },
-    ProposeReply {
-        incarnation: u8,
-        sequence: u8,
-        first: Option<u8>,
-    },
+    Append { prev: (u8, u8), terms: Vec<u8>, commit: u8, sequence: u8 },
+    Accepted { sequence: u8, last: u8, durable: u8 },
+    Rejected { sequence: u8, prev: u8, hint: (u8, u8) },
+    Propose { incarnation: u8, sequence: u8, commands: u8 },
+    ProposeReply { incarnation: u8, sequence: u8, first: Option<u8> },
     ReadIndex(u8),
     ReadIndexReply(u64, u8),
-    SnapshotChunk {
-        snapshot: Content,
-        offset: u8,
-        bytes: u8,
-        sequence: u8,
-    },
-    SnapshotReply {
-        snapshot: Content,
-        received: u8,
-        written: u8,
-        sequence: u8,
-        gap: bool,
-    },
+    SnapshotChunk { snapshot: Content, offset: u8, bytes: u8, sequence: u8 },
+    SnapshotReply { snapshot: Content, received: u8, written: u8, sequence: u8, gap: bool },
     TimeoutNow,
     Control(Asked),
     ControlReply(u8, bool),
@@ -124,10 +92,7 @@ fn term(number: u64) -> Term {
 }
 
 fn position((at, of_term): (u8, u8)) -> LogPosition {
-    LogPosition {
-        index: index(at),
-        term: term(of_term.into()),
-    }
+    LogPosition { index: index(at), term: term(of_term.into()) }
 }
 
 fn entries(first: LogIndex, mut terms: Vec<u8>) -> Entries {
@@ -146,89 +111,41 @@ fn body(said: Said) -> Body {
         sequence: sequence.into(),
     };
     let reply = |sequence: u8, result| {
-        Body::AppendReply(AppendReply {
-            sequence: sequence.into(),
-            result,
-            needs_snapshot: None,
-        })
+        Body::AppendReply(AppendReply { sequence: sequence.into(), result, needs_snapshot: None })
     };
     match said {
-        Said::PreVote(at, of_term) => Body::PreVote {
-            last: position((at, of_term)),
-        },
+        Said::PreVote(at, of_term) => Body::PreVote { last: position((at, of_term)) },
         Said::PreVoteReply(granted) => Body::PreVoteReply { granted },
-        Said::Vote(at, of_term, transfer) => Body::Vote {
-            last: position((at, of_term)),
-            transfer,
-        },
+        Said::Vote(at, of_term, transfer) => Body::Vote { last: position((at, of_term)), transfer },
         Said::VoteReply(granted) => Body::VoteReply { granted },
-        Said::Append {
-            prev,
-            terms,
-            commit,
-            sequence,
-        } => {
+        Said::Append { prev, terms, commit, sequence } => {
             let prev = position(prev);
             let entries = entries(prev.index.next(), terms);
-            Body::Append(Append {
-                prev,
-                entries,
-                commit: index(commit),
-                sequence: sequence.into(),
-            })
+            Body::Append(Append { prev, entries, commit: index(commit), sequence: sequence.into() })
         }
-        Said::Accepted {
-            sequence,
-            last,
-            durable,
-        } => reply(
-            sequence,
-            AppendResult::Accepted {
-                last: index(last),
-                durable: index(durable),
-            },
-        ),
-        Said::Rejected {
-            sequence,
-            prev,
-            hint,
-        } => reply(
-            sequence,
-            AppendResult::Rejected {
-                prev: index(prev),
-                hint: position(hint),
-            },
-        ),
-        Said::Propose {
-            incarnation,
-            sequence,
-            commands,
-        } => Body::Propose {
+        Said::Accepted { sequence, last, durable } => {
+            reply(sequence, AppendResult::Accepted { last: index(last), durable: index(durable) })
+        }
+        Said::Rejected { sequence, prev, hint } => {
+            reply(sequence, AppendResult::Rejected { prev: index(prev), hint: position(hint) })
+        }
+        Said::Propose { incarnation, sequence, commands } => Body::Propose {
             batch: batch(incarnation, sequence),
             commands: vec![Bytes::from_static(b"command"); commands.into()],
         },
-        Said::ProposeReply {
-            incarnation,
-            sequence,
-            first,
-        } => Body::ProposeReply {
+        Said::ProposeReply { incarnation, sequence, first } => Body::ProposeReply {
             batch: batch(incarnation, sequence),
             result: first.map(index).ok_or(Refusal::Overloaded),
         },
-        Said::ReadIndex(sequence) => Body::ReadIndex {
-            sequence: sequence.into(),
-        },
-        Said::ReadIndexReply(sequence, at) => Body::ReadIndexReply {
-            sequence,
-            index: index(at),
-        },
+        Said::ReadIndex(sequence) => Body::ReadIndex { sequence: sequence.into() },
+        Said::ReadIndexReply(sequence, at) => Body::ReadIndexReply { sequence, index: index(at) },
         Said::SnapshotChunk { snapshot, offset, bytes, sequence } => {
-            Body::SnapshotChunk(SnapshotChunk {
+            Body::SnapshotChunk(Box::new(SnapshotChunk {
                 snapshot: described(snapshot),
                 offset: offset.into(),
                 data: vec![BYTE; bytes.into()].into(),
                 sequence: sequence.into(),
-            })
+            }))
         }
         Said::SnapshotReply { snapshot, received, written, sequence, gap } => {
             let snapshot = described(snapshot);
@@ -242,10 +159,7 @@ fn body(said: Said) -> Body {
             })
         }
         Said::TimeoutNow => Body::TimeoutNow,
-        Said::Control(asked) => Body::Control {
-            batch: batch(1, 1),
-            control: control(asked),
-        },
+        Said::Control(asked) => Body::Control { batch: batch(1, 1), control: control(asked) },
         Said::ControlReply(sequence, unknown) => Body::ControlReply {
             batch: batch(0, sequence),
             result: if unknown {
@@ -261,9 +175,7 @@ const BYTE: u8 = 7;
 
 fn members(voters: Vec<u8>, learners: Vec<u8>) -> Membership {
     let voters = Membership::of_voters(voters.into_iter().map(|id| NodeId::new(id.into())));
-    learners
-        .into_iter()
-        .fold(voters, |members, id| members.learner(NodeId::new(id.into()), ""))
+    learners.into_iter().fold(voters, |members, id| members.learner(NodeId::new(id.into()), ""))
 }
 
 fn described(content: Content) -> Snapshot {
@@ -281,14 +193,11 @@ fn control(asked: Asked) -> Control {
         Asked::Change(voters, learners, conditional) => {
             let target = members(voters, learners);
             let only_if = conditional.then(|| target.clone());
-            Control::ChangeMembership {
-                target: target.into(),
-                only_if: only_if.map(Into::into),
-            }
+            Control::ChangeMembership { target: target.into(), only_if: only_if.map(Into::into) }
         }
-        Asked::Transfer(to) => Control::TransferLeadership {
-            to: to.map(|id| NodeId::new(id.into())),
-        },
+        Asked::Transfer(to) => {
+            Control::TransferLeadership { to: to.map(|id| NodeId::new(id.into())) }
+        }
     }
 }
 
@@ -310,10 +219,9 @@ impl Subject {
                 Event::Persisted(*self.tickets.get(newest)?)
             }
             What::Applied(at) => Event::Applied(index(at)),
-            What::Loaded { from, terms } => Event::Loaded {
-                from: index(from),
-                entries: entries(index(from), terms),
-            },
+            What::Loaded { from, terms } => {
+                Event::Loaded { from: index(from), entries: entries(index(from), terms) }
+            }
             What::Propose(count) => {
                 let proposals = (0..count).map(|_| Proposal {
                     request: self.request(),
@@ -365,7 +273,8 @@ impl Subject {
                 let data = Some(vec![BYTE; rest as usize].into());
                 self.answers.push(Event::SnapshotRead { snapshot, offset, data });
             }
-            Output::WriteSnapshot(SnapshotPiece { snapshot, attempt, offset, data }) => {
+            Output::WriteSnapshot(piece) => {
+                let SnapshotPiece { snapshot, attempt, offset, data } = *piece;
                 let through = offset + data.len() as u64;
                 self.answers.push(Event::SnapshotWritten { snapshot, attempt, through });
             }
@@ -384,12 +293,7 @@ fuzz_target!(|steps: Vec<Step>| {
     let founders = Membership::of_voters((1..=3).map(NodeId::new));
     let restored = Restored::founding(founders);
     let raft = Raft::new(config, restored, Instant::ORIGIN).expect("sound settings");
-    let mut subject = Subject {
-        raft,
-        tickets: Vec::new(),
-        answers: Vec::new(),
-        requests: 0,
-    };
+    let mut subject = Subject { raft, tickets: Vec::new(), answers: Vec::new(), requests: 0 };
     let mut clock = 0;
     for Step { millis, what } in steps {
         let Some(event) = subject.event(what) else {

@@ -8,6 +8,7 @@ use crate::outbox::Outbox;
 use crate::output::Outcome;
 use crate::raft::Raft;
 use crate::role::Role;
+use crate::run::Run;
 use crate::snapshot::Snapshot;
 
 /// How far the state machine is, and what is under way to it.
@@ -24,12 +25,6 @@ pub(crate) struct Applier {
     restoring: VecDeque<Snapshot>,
     /// The host has lost its state and waits for a snapshot.
     lost: bool,
-}
-
-/// Entries that were just read back, for the peers that wait for them.
-pub(crate) struct Loaded {
-    pub(crate) from: LogIndex,
-    pub(crate) entries: Entries,
 }
 
 impl Applier {
@@ -90,13 +85,11 @@ impl Applier {
         self.applied
     }
 
-    fn hand_out(&mut self, entries: Entries, out: &mut Outbox<'_>) {
-        let Some(last) = entries.last().map(|entry| entry.index) else { return };
-        let bytes = entries.size();
-        self.in_flight.push_back((last, bytes));
-        self.in_flight_bytes += bytes;
-        self.handed_out = last;
-        out.apply(entries);
+    fn hand_out(&mut self, run: Run, out: &mut Outbox<'_>) {
+        self.in_flight.push_back((run.last(), run.bytes()));
+        self.in_flight_bytes += run.bytes();
+        self.handed_out = run.last();
+        out.apply(run.into_entries());
     }
 
     pub(crate) fn check(&self, commit: LogIndex) -> Result<(), &'static str> {
@@ -166,11 +159,9 @@ impl Raft {
             && !self.applier.loading
         {
             let from = self.applier.handed_out.next();
-            match self.log.run_at(from..=through) {
-                Some(run) => {
-                    let room = limit - self.applier.in_flight_bytes;
-                    self.applier.hand_out(run.up_to(room, usize::MAX), out);
-                }
+            let room = limit - self.applier.in_flight_bytes;
+            match self.log.run_at(from..=through, room, usize::MAX) {
+                Some(run) => self.applier.hand_out(run, out),
                 None => {
                     self.applier.loading = true;
                     out.load(from, through, limit);
@@ -199,25 +190,22 @@ impl Raft {
         self.release_reads(out);
     }
 
-    /// Takes loaded entries to the state machine if it waits for them, and hands them back for the
-    /// peers that do.
-    pub(crate) fn on_loaded(
-        &mut self,
-        from: LogIndex,
-        entries: Entries,
-        out: &mut Outbox<'_>,
-    ) -> Loaded {
+    /// Takes loaded entries to the state machine if it waits for them, and to the peers that do.
+    pub(crate) fn on_loaded(&mut self, from: LogIndex, entries: Entries, out: &mut Outbox<'_>) {
         let fits = entries.first().is_none_or(|entry| entry.index == from);
         // A truncation may have overtaken the load; then it counts as empty, and what is still
         // needed is asked for again.
         let entries = if fits && self.log.owns(&entries) { entries } else { Entries::empty() };
         if self.applier.loading && self.applier.handed_out.next() == from {
             self.applier.loading = false;
-            let committed = entries.between(from, self.applicable());
-            if !committed.is_empty() {
+            if let Some(committed) = Run::new(entries.between(from, self.applicable())) {
                 self.applier.hand_out(committed, out);
             }
         }
-        Loaded { from, entries }
+        if let Role::Leader(leader) = &mut self.role {
+            for peer in &mut leader.peers {
+                peer.on_loaded(from, &entries);
+            }
+        }
     }
 }

@@ -169,7 +169,9 @@ impl Config {
         /// How many requests may wait for their answer on this node. Default 65,536.
         max_pending_requests: usize,
         /// How many messages may wait for this node's disk, besides one for each peer. Those beyond
-        /// it are dropped, as if the network had lost them. Default 1,024.
+        /// it are dropped, as if the network had lost them. Acknowledgements of entries are apart:
+        /// as many of them may wait, two at least, and beyond that the newest takes the place of
+        /// the one before it. Default 1,024.
         max_held_messages: usize,
     }
 

@@ -2,12 +2,13 @@
 //! dissertation, sections 4.2.3 and 9.6).
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::append::OwedAcks;
 use crate::change::Change;
 use crate::control::{Asked, Controls, Origin};
-use crate::entry::{Entries, LogPosition, Payload};
+use crate::entry::{LogPosition, Payload};
 use crate::forward::{Forwards, SeenBatches};
 use crate::ids::{NodeId, Term};
 use crate::lease::Lease;
@@ -16,7 +17,7 @@ use crate::outbox::Outbox;
 use crate::output::{Outcome, Refusal};
 use crate::raft::Raft;
 use crate::reads::{FollowerReads, LeaderReads};
-use crate::role::{Candidate, Following, Leader, PreCandidate, Role};
+use crate::role::{Candidate, Following, Leader, PreCandidate, Role, Voters};
 use crate::transfer::Transfer;
 
 impl Raft {
@@ -35,6 +36,7 @@ impl Raft {
             reads: FollowerReads::default(),
             forwards: Forwards::default(),
             controls: Controls::default(),
+            acks: OwedAcks::default(),
         }));
         self.finish_handovers(out);
         if new_term || !was_follower {
@@ -133,7 +135,9 @@ impl Raft {
         if !self.config.pre_vote || alone {
             return self.stand_for_election(false, out);
         }
-        self.role = Role::PreCandidate(PreCandidate { granted: BTreeSet::from([id]) });
+        let mut granted = Voters::default();
+        granted.insert(id);
+        self.role = Role::PreCandidate(PreCandidate { granted });
         let last = self.log.last_position();
         self.ask_voters(&Body::PreVote { last }, out);
     }
@@ -153,7 +157,7 @@ impl Raft {
         self.draw_election_span();
         self.set_hard_state(term, Some(self.config.id));
         let own_vote = self.hard_state_ticket();
-        self.role = Role::Candidate(Candidate { granted: BTreeSet::new(), own_vote });
+        self.role = Role::Candidate(Candidate { granted: Voters::default(), own_vote });
         let last = self.log.last_position();
         self.ask_voters(&Body::Vote { last, transfer }, out);
     }
@@ -184,7 +188,7 @@ impl Raft {
         let Role::PreCandidate(candidate) = &mut self.role else { return };
         if granted && self.membership.is_voter(from) {
             candidate.granted.insert(from);
-            if self.membership.is_majority(|voter| candidate.granted.contains(&voter)) {
+            if self.membership.is_majority(|voter| candidate.granted.contains(voter)) {
                 self.stand_for_election(false, out);
             }
         }
@@ -239,7 +243,7 @@ impl Raft {
         let Role::Candidate(candidate) = &self.role else { return };
         // The term must be durable, whatever others say: its messages could be forged.
         if candidate.own_vote <= self.log.durable_ticket()
-            && self.membership.is_majority(|voter| candidate.granted.contains(&voter))
+            && self.membership.is_majority(|voter| candidate.granted.contains(voter))
         {
             self.lead(out);
         }
@@ -267,7 +271,6 @@ impl Raft {
             lease,
         }));
         self.finish_handovers(out);
-        let noop = alloc::vec![Payload::Noop];
-        self.log.append(Entries::of_term(self.hard_state.term, last.next(), noop));
+        self.append_payloads(alloc::vec![Payload::Noop]);
     }
 }

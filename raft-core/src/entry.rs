@@ -137,6 +137,13 @@ impl Entries {
         Self { batch: self.batch.clone(), from: self.from + start, to: self.from + end.max(start) }
     }
 
+    /// What follows the first `count` entries.
+    pub(crate) fn after(self, count: usize) -> Self {
+        // More than the length, which fits a u32, leaves nothing.
+        let skipped = count.min(self.len()) as u32;
+        Self { from: self.from + skipped, ..self }
+    }
+
     /// The longest beginning that has at most `bytes` and `count` entries, but at least one entry.
     pub(crate) fn up_to(self, bytes: usize, count: usize) -> Self {
         if self.to - self.from <= 1 {

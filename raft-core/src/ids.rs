@@ -1,6 +1,7 @@
 //! The small numbers of the protocol, each a type of its own: a term can't pass for an index.
 
 use core::fmt;
+use core::num::NonZeroU64;
 
 /// The identity of a server in its cluster. Any number will do; a number is never used again for
 /// another server, or for the same server after it has lost its disk.
@@ -63,37 +64,39 @@ impl Term {
 }
 
 /// The place of an entry in the log. The first entry has index 1; index 0 is the place before it.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LogIndex(u64);
+///
+/// Inside it is one more, so that an `Option` of it takes no more room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogIndex(NonZeroU64);
 
 impl LogIndex {
     /// The place before the first entry.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
 
     /// The largest index. No log gets there; messages that claim it are dropped.
-    pub const MAX: Self = Self(u64::MAX >> 2);
+    pub const MAX: Self = Self(NonZeroU64::MIN.saturating_add(u64::MAX >> 2));
 
     /// An index from its number; a number above [`LogIndex::MAX`] is no index.
     #[must_use]
     pub const fn new(index: u64) -> Option<Self> {
-        if index <= Self::MAX.0 { Some(Self(index)) } else { None }
+        if index <= Self::MAX.get() { Some(Self::ZERO.plus(index)) } else { None }
     }
 
     /// The number of the index.
     #[must_use]
     pub const fn get(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     pub(crate) const fn half(self) -> Self {
-        Self(self.0 / 2)
+        Self::ZERO.plus(self.get() / 2)
     }
 
     /// The index `count` places later, at most [`LogIndex::MAX`].
     #[must_use]
     pub const fn plus(self, count: u64) -> Self {
         let sum = self.0.saturating_add(count);
-        if sum <= Self::MAX.0 { Self(sum) } else { Self::MAX }
+        if sum.get() <= Self::MAX.0.get() { Self(sum) } else { Self::MAX }
     }
 
     /// The index after this one.
@@ -105,13 +108,22 @@ impl LogIndex {
     /// The index before this one; the one before zero is zero.
     #[must_use]
     pub const fn prev(self) -> Self {
-        Self(self.0.saturating_sub(1))
+        match NonZeroU64::new(self.get()) {
+            Some(prev) => Self(prev),
+            None => Self::ZERO,
+        }
     }
 
     /// How many places lie between `earlier` and this index; zero when `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
+        self.0.get().saturating_sub(earlier.0.get())
+    }
+}
+
+impl Default for LogIndex {
+    fn default() -> Self {
+        Self::ZERO
     }
 }
 
@@ -159,12 +171,12 @@ macro_rules! show_as_number {
     ($($name:ident $prefix:literal),*) => {$(
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}", self.0)
+                write!(f, "{}", self.get())
             }
         }
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "{}"), self.0)
+                write!(f, concat!($prefix, "{}"), self.get())
             }
         }
     )*};

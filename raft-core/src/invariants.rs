@@ -48,8 +48,11 @@ impl Raft {
 
     fn check_role(&self) -> Result<(), &'static str> {
         match &self.role {
-            Role::Follower(following) => {
-                following.as_ref().map_or(Ok(()), |following| following.forwards.check())
+            Role::Follower(None) => Ok(()),
+            Role::Follower(Some(following)) => {
+                let (durable, limit) = (self.log.durable_ticket(), self.config.max_held_messages);
+                following.acks.check(durable, limit)?;
+                following.forwards.check()
             }
             Role::PreCandidate(_) => Ok(()),
             Role::Candidate(_) if self.hard_state.vote == Some(self.config.id) => Ok(()),

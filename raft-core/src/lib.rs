@@ -34,6 +34,9 @@
 //!    what is on the disk. The same goes for a load that fails and for a state machine that can't
 //!    apply.
 //!
+//! A host whose writes are durable when the call that makes them returns has less to do: with
+//! [`step_durably`](Raft::step_durably) it never sees an [`Output::Persist`].
+//!
 //! And at the start: a fresh random seed, log and snapshot as the last life of the node left them,
 //! and an id that nobody else ever had.
 //!
@@ -75,8 +78,9 @@
 //! # What it gets in return
 //!
 //! - **Durable before visible.** A message that promises something (a vote, an acknowledgement, a
-//!   newer term) comes out only after the [`Event::Persisted`] that makes the promise true. No host
-//!   can get this order wrong, because no host decides it.
+//!   newer term) comes out only after the [`Event::Persisted`] that makes the promise true, or the
+//!   write within [`step_durably`](Raft::step_durably). No host can get this order wrong, because no
+//!   host decides it.
 //! - **One answer for every request**, and a true one: see [`Outcome`].
 //! - **Reads that never lie**, on every node, without a write to the log: see [`Event::Read`].
 //! - **Bounded memory.** Every queue has a limit in the [`Config`], and a request beyond a limit is
@@ -180,12 +184,14 @@ mod replication;
 mod requests;
 mod restored;
 mod role;
+mod run;
 mod sending;
 #[cfg(feature = "serde")]
 mod serialize;
 mod shared;
 mod snapshot;
 mod status;
+mod step;
 mod time;
 mod timers;
 mod transfer;

@@ -10,6 +10,7 @@ use crate::entry::{Entries, HardState, LogPosition, Payload, TermStart, Write};
 use crate::ids::{LogIndex, Term, Ticket};
 use crate::membership::Membership;
 use crate::restored::StoredLog;
+use crate::run::Run;
 use crate::snapshot::Snapshot;
 use crate::time::Instant;
 
@@ -27,7 +28,7 @@ pub(crate) struct Log {
     /// The configurations of the log, ascending, behind one for what is older.
     memberships: Vec<(LogIndex, Arc<Membership>)>,
     last: LogIndex,
-    tail: VecDeque<Cached>,
+    tail: VecDeque<Run>,
     tail_bytes: usize,
     written: LogIndex,
     truncate_from: Option<LogIndex>,
@@ -39,14 +40,6 @@ pub(crate) struct Log {
     durable_ticket: Ticket,
     /// When the disk last completed a write.
     disk_answered: Instant,
-}
-
-/// A run of entries in memory, never empty.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Cached {
-    entries: Entries,
-    last: LogIndex,
-    bytes: usize,
 }
 
 /// A write that the disk has not acknowledged. `last` is what of the log is durable once it is: a
@@ -199,10 +192,9 @@ impl Log {
 
     /// Puts entries behind the last one. The caller has made sure that they follow it.
     pub(crate) fn append(&mut self, entries: Entries) {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
-        debug_assert_eq!(first.index, self.last.next(), "entries follow the log without a gap");
-        let last_index = last.index;
-        for entry in entries.iter() {
+        let Some(run) = Run::new(entries) else { return };
+        debug_assert_eq!(run.first(), self.last.next(), "entries follow the log without a gap");
+        for entry in run.entries().iter() {
             if self.terms.last().is_none_or(|start| start.term < entry.term) {
                 self.terms.push(TermStart { first: entry.index, term: entry.term });
             }
@@ -210,11 +202,10 @@ impl Log {
                 self.memberships.push((entry.index, membership.clone()));
             }
         }
-        let bytes = entries.size();
-        self.tail.push_back(Cached { entries, last: last_index, bytes });
-        self.tail_bytes += bytes;
-        self.unwritten_bytes += bytes;
-        self.last = last_index;
+        self.tail_bytes += run.bytes();
+        self.unwritten_bytes += run.bytes();
+        self.last = run.last();
+        self.tail.push_back(run);
     }
 
     /// Removes the entry at `from` and all later ones.
@@ -223,19 +214,16 @@ impl Log {
         if keep >= self.last {
             return;
         }
-        while let Some(run) = self.tail.back() {
-            let Some(first) = run.entries.first() else { break };
-            if first.index > keep {
-                self.tail_bytes -= run.bytes;
-                self.tail.pop_back();
-                continue;
-            }
-            let entries = run.entries.between(first.index, keep);
-            let bytes = entries.size();
-            self.tail_bytes = self.tail_bytes - run.bytes + bytes;
+        while let Some(run) = self.tail.back()
+            && run.last() > keep
+        {
+            self.tail_bytes -= run.bytes();
+            let kept = run.part(LogIndex::ZERO..=keep, usize::MAX, usize::MAX);
             self.tail.pop_back();
-            self.tail.push_back(Cached { entries, last: keep, bytes });
-            break;
+            if let Some(run) = kept {
+                self.tail_bytes += run.bytes();
+                self.tail.push_back(run);
+            }
         }
         self.terms.truncate(self.terms.partition_point(|start| start.first <= keep));
         let kept = self.memberships.partition_point(|(first, _)| *first <= keep);
@@ -250,7 +238,7 @@ impl Log {
             self.written = keep;
             self.truncate_from = Some(from);
         }
-        self.unwritten_bytes = self.runs(self.written.next()).map(|run| run.size()).sum();
+        self.unwritten_bytes = self.runs(self.written.next()).map(|run| run.bytes()).sum();
     }
 
     /// Forgets the entries up to `to`, which are covered by a snapshot.
@@ -272,9 +260,9 @@ impl Log {
         let past = self.memberships.partition_point(|(first, _)| *first <= to);
         self.memberships.drain(..past.saturating_sub(1));
         while let Some(run) = self.tail.front()
-            && run.last <= to
+            && run.last() <= to
         {
-            self.tail_bytes -= run.bytes;
+            self.tail_bytes -= run.bytes();
             self.tail.pop_front();
         }
     }
@@ -303,98 +291,102 @@ impl Log {
     /// newest few are asked for, so the search begins with them.
     fn place_of(&self, from: LogIndex) -> usize {
         const NEWEST: usize = 4;
-        let mut place = self.tail.len();
-        let searched = place.saturating_sub(NEWEST);
-        while place > searched && self.tail.get(place - 1).is_some_and(|run| run.last >= from) {
-            place -= 1;
+        let len = self.tail.len();
+        for place in (len.saturating_sub(NEWEST)..len).rev() {
+            if let Some(run) = self.tail.get(place)
+                && run.first() <= from
+            {
+                return if from <= run.last() { place } else { place + 1 };
+            }
         }
-        if place > searched || place == 0 {
-            return place;
-        }
-        self.tail.partition_point(|run| run.last < from)
+        self.tail.partition_point(|run| run.last() < from)
     }
 
     /// The runs in memory that hold entries from `from` on.
-    fn runs(&self, from: LogIndex) -> impl Iterator<Item = Entries> {
+    fn runs(&self, from: LogIndex) -> impl Iterator<Item = Run> {
         let runs = self.tail.range(self.place_of(from)..);
-        runs.map(move |run| run.entries.between(from, LogIndex::MAX))
+        runs.filter_map(move |run| run.part(from..=LogIndex::MAX, usize::MAX, usize::MAX))
     }
 
-    /// The run that holds the entry at `from`, cut to the range, sharing its memory; `None` if that
-    /// entry is not in memory.
-    pub(crate) fn run_at(&self, range: RangeInclusive<LogIndex>) -> Option<Entries> {
-        let (from, through) = range.into_inner();
-        let run = self.tail.get(self.place_of(from))?;
-        let holds = run.entries.first().is_some_and(|first| first.index <= from);
-        (holds && from <= through).then(|| run.entries.between(from, through))
+    /// The run that holds the first entry of the range, cut to the range and to the limits, but
+    /// with one entry at least; `None` if that entry is not in memory.
+    pub(crate) fn run_at(
+        &self,
+        range: RangeInclusive<LogIndex>,
+        bytes: usize,
+        count: usize,
+    ) -> Option<Run> {
+        let run = self.tail.get(self.place_of(*range.start()))?;
+        if range.is_empty() || *range.start() < run.first() {
+            return None;
+        }
+        run.part(range, bytes, count)
     }
 
     /// Entries from `from` on within the limits, but at least one; `None` if that one is not in
     /// memory. Entries of one run are shared; only those that lie in several runs are copied
     /// together.
-    pub(crate) fn entries(&self, from: LogIndex, bytes: usize, count: usize) -> Option<Entries> {
-        let first = self.run_at(from..=self.last)?;
-        let len = first.len();
-        let first = first.up_to(bytes, count);
-        let ends = first.last().is_none_or(|entry| entry.index == self.last);
-        if ends || first.len() < len || first.len() >= count {
-            return Some(first);
+    pub(crate) fn entries(&self, from: LogIndex, bytes: usize, count: usize) -> Option<Run> {
+        let newest = self.tail.back()?;
+        if newest.first() <= from {
+            return newest.part(from..=self.last, bytes, count);
         }
-        let mut room = bytes.saturating_sub(first.size());
-        let mut collected = first.to_vec();
-        'runs: for run in self.runs(from.plus(first.len() as u64)) {
-            for entry in run.iter() {
-                if entry.size() > room || collected.len() >= count {
+        let first = self.run_at(from..=self.last, bytes, count)?;
+        let mut room = bytes.saturating_sub(first.bytes());
+        let (mut count, mut more) = (count.saturating_sub(first.entries().len()), Vec::new());
+        'runs: for run in self.runs(first.last().next()) {
+            for entry in run.entries().iter() {
+                if entry.size() > room || count == 0 {
                     break 'runs;
                 }
                 room -= entry.size();
-                collected.push(entry.clone());
+                count -= 1;
+                more.push(entry.clone());
             }
         }
-        if collected.len() == first.len() { Some(first) } else { Entries::new(collected) }
+        if more.is_empty() {
+            return Some(first);
+        }
+        let joined = first.entries().iter().cloned().chain(more);
+        Run::new(Entries::new(joined.collect())?)
+    }
+
+    /// Whether there is something to write.
+    pub(crate) fn owes_write(&self) -> bool {
+        self.written != self.last || self.truncate_from.is_some() || self.base_changed
     }
 
     /// The write that this step owes to the disk: what was appended and cut since the last one,
     /// and `hard_state` if it changed.
-    pub(crate) fn take_write(
-        &mut self,
-        hard_state: Option<HardState>,
-        now: Instant,
-    ) -> Option<Write> {
-        let nothing_new =
-            self.written == self.last && self.truncate_from.is_none() && !self.base_changed;
-        if hard_state.is_none() && nothing_new {
-            return None;
-        }
+    pub(crate) fn take_write(&mut self, hard_state: Option<HardState>, now: Instant) -> Write {
         let entries =
             if self.written == self.last { Entries::empty() } else { self.join_unwritten() };
-        self.newest_ticket = self.newest_ticket.next();
+        let ticket = self.newest_ticket.next();
+        self.newest_ticket = ticket;
         let bytes = core::mem::take(&mut self.unwritten_bytes);
         self.in_flight_bytes += bytes;
-        let (ticket, last) = (self.newest_ticket, self.last);
+        let last = self.last;
         self.in_flight.push_back(InFlight { ticket, last, bytes, since: now });
-        self.written = self.last;
+        self.written = last;
         let truncate_from = self.truncate_from.take();
         let begin_after = core::mem::take(&mut self.base_changed).then_some(self.base);
-        Some(Write { ticket: self.newest_ticket, hard_state, truncate_from, begin_after, entries })
+        Write { ticket, hard_state, truncate_from, begin_after, entries }
     }
 
     /// The entries that were never written, which are always in memory. From now on they are one
     /// run, so that nobody who is sent them has to put them together again.
     fn join_unwritten(&mut self) -> Entries {
         let from = self.written.next();
-        let starts_at = |run: &Cached| run.entries.first().is_some_and(|entry| entry.index == from);
-        if let Some(newest) = self.tail.back().filter(|newest| starts_at(newest)) {
-            return newest.entries.clone();
+        if let Some(newest) = self.tail.back().filter(|newest| newest.first() == from) {
+            return newest.entries().clone();
         }
-        let entries = self.entries(from, usize::MAX, usize::MAX).unwrap_or_else(Entries::empty);
+        let Some(run) = self.entries(from, usize::MAX, usize::MAX) else { return Entries::empty() };
         let place = self.place_of(from);
-        if self.tail.get(place).is_some_and(starts_at) {
+        if self.tail.get(place).is_some_and(|first| first.first() == from) {
             self.tail.truncate(place);
-            let (entries, last, bytes) = (entries.clone(), self.last, self.unwritten_bytes);
-            self.tail.push_back(Cached { entries, last, bytes });
+            self.tail.push_back(run.clone());
         }
-        entries
+        run.into_entries()
     }
 
     /// Since when the disk has completed nothing although there is something to complete.
@@ -434,10 +426,10 @@ impl Log {
     pub(crate) fn shrink(&mut self, limit: usize) {
         while self.tail_bytes > limit {
             let Some(run) = self.tail.front() else { return };
-            if run.last > self.durable {
+            if run.last() > self.durable {
                 return;
             }
-            self.tail_bytes -= run.bytes;
+            self.tail_bytes -= run.bytes();
             self.tail.pop_front();
         }
     }
@@ -469,21 +461,22 @@ impl Log {
         if self.tail.len() > 64 {
             return Ok(());
         }
-        if self.tail_bytes != self.tail.iter().map(|run| run.bytes).sum::<usize>() {
+        if self.tail_bytes != self.tail.iter().map(Run::bytes).sum::<usize>() {
             return Err("bytes in memory equal their recomputation");
         }
         let mut next = self.last.next();
         for run in self.tail.iter().rev() {
-            let (Some(first), Some(last)) = (run.entries.first(), run.entries.last()) else {
-                return Err("no empty run in the tail");
-            };
-            let ends = last.index == run.last && run.last.next() == next;
-            if !ends || !self.agrees_at(first.position()) {
+            if !run.is_sound() {
+                return Err("what is known of a run equals its recomputation");
+            }
+            let first = run.entries().first().map(crate::Entry::position);
+            let agrees = first.is_some_and(|first| self.agrees_at(first));
+            if run.last().next() != next || !agrees {
                 return Err(
                     "the tail is contiguous, ends at the last index and has the log's terms",
                 );
             }
-            next = first.index;
+            next = run.first();
         }
         if next > self.durable.next() {
             return Err("entries that are not durable are in memory");

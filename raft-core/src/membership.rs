@@ -136,7 +136,7 @@ impl Membership {
     /// Whether the node's vote counts, be it only in one half of a joint configuration.
     #[must_use]
     pub fn is_voter(&self, id: NodeId) -> bool {
-        self.voters.binary_search(&id).is_ok() || self.outgoing.binary_search(&id).is_ok()
+        self.voters.contains(&id) || self.outgoing.contains(&id)
     }
 
     /// Where a member is reached; empty if nobody said so.
@@ -231,7 +231,8 @@ impl Membership {
     }
 }
 
-fn insert(list: &mut Vec<NodeId>, id: NodeId) {
+/// Adds a node to an ascending list.
+pub(crate) fn insert(list: &mut Vec<NodeId>, id: NodeId) {
     if let Err(place) = list.binary_search(&id) {
         list.insert(place, id);
     }
@@ -241,33 +242,16 @@ fn majority(voters: &[NodeId], agrees: impl Fn(NodeId) -> bool) -> bool {
     voters.iter().filter(|voter| agrees(**voter)).count() > voters.len() / 2
 }
 
-/// The largest value that more than half of the voters have reached. Up to a number that nobody
-/// exceeds in practice it takes no memory, and most clusters have three voters.
+/// The largest value that more than half of the voters have reached. Looking at each voter's value
+/// for each voter takes no memory and little code, and voters are few.
 fn reached<T: Ord + Copy>(voters: &[NodeId], value: impl Fn(NodeId) -> T) -> Option<T> {
-    const FEW: usize = 9;
+    // Most clusters have three voters, and then it is the median.
     if let [one, two, three] = voters {
         let (one, two, three) = (value(*one), value(*two), value(*three));
         return Some(one.max(two).min(one.min(two).max(three)));
     }
-    let first = value(*voters.first()?);
-    let mut few = [first; FEW];
-    let mut many = Vec::new();
-    let values = match few.get_mut(..voters.len()) {
-        Some(few) => few,
-        None => {
-            many.resize(voters.len(), first);
-            &mut many[..]
-        }
-    };
-    for (count, voter) in voters.iter().enumerate().skip(1) {
-        let value = value(*voter);
-        // Each finds its place among those before it: a sort would take kilobytes of a small flash.
-        let place = values[..count].iter().take_while(|lower| **lower < value).count();
-        values.copy_within(place..count, place + 1);
-        values[place] = value;
-    }
-    // With n voters the majority-th largest value is the one that a majority has reached.
-    values.get((values.len() - 1) / 2).copied()
+    let values = voters.iter().map(|voter| value(*voter));
+    values.filter(|reached| majority(voters, |voter| value(voter) >= *reached)).max()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What nodes say to each other.
 
 use crate::shared::Arc;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub struct Message {
 /// What a message says. There is no variant for anything local: what a host or its disk tells the
 /// core is an [`Event`](crate::Event) and can't come from the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+// A tag as wide as the fields behind it: a copy of the whole then lines up with them.
+#[repr(usize)]
 pub enum Body {
     /// Would you vote for me in the term after mine? (Dissertation, section 9.6.) Casts no vote. As
     /// with any message, a newer term is entered, unless the receiver hears a leader.
@@ -87,7 +90,8 @@ pub enum Body {
     },
     /// A piece of a snapshot from the leader (paper, section 7); without bytes it asks how much has
     /// arrived, and is a heartbeat too.
-    SnapshotChunk(SnapshotChunk),
+    /// It is boxed because it is by far the largest, and rare.
+    SnapshotChunk(Box<SnapshotChunk>),
     /// The answer to `SnapshotChunk`, until the snapshot is installed; then an `AppendReply` is.
     SnapshotReply(SnapshotReply),
     /// The leader's wish that the receiver, whose log is as long as its own, takes over at once
@@ -252,4 +256,18 @@ pub struct BatchId {
     pub incarnation: u64,
     /// Ascending within one incarnation.
     pub sequence: u64,
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    /// Events and outputs are copied several times on their way: none is larger than a message, and
+    /// the message begins where they begin, so that the copies line up and are fast.
+    #[test]
+    fn events_and_outputs_are_no_larger_than_a_message() {
+        let message = size_of::<Message>();
+        let (event, output) = (size_of::<crate::Event>(), size_of::<crate::Output>());
+        assert_eq!((message, event, output), (88, 88, 88));
+    }
 }

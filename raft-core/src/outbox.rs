@@ -1,10 +1,12 @@
 //! Where handlers put what the host must do.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::iter;
 
 use crate::entry::{Entries, Write};
 use crate::ids::{LogIndex, NodeId, RequestId};
-use crate::message::{AppendReply, AppendResult, Body, Message};
+use crate::message::Message;
 use crate::output::{Notice, Outcome, Output, Refusal, SnapshotPiece};
 use crate::snapshot::Snapshot;
 
@@ -21,31 +23,28 @@ impl<'a> Outbox<'a> {
         Self { outputs, start }
     }
 
-    pub(crate) fn send(&mut self, message: Message) {
-        self.outputs.push(Output::Send(message));
+    /// What nearly every step brings is made in its place: to make it elsewhere and to move it
+    /// costs as much as the rest of it. For the others less code is worth more.
+    #[inline]
+    fn put(&mut self, output: impl FnOnce() -> Output) {
+        self.outputs.extend(iter::once_with(output));
     }
 
-    /// Sends a message that waited for the disk. Of several acknowledgements to one leader only
-    /// the newest is worth a message, since each stands for all before it.
-    pub(crate) fn release(&mut self, message: Message) {
-        if let (Some(Output::Send(earlier)), Some(new)) =
-            (self.outputs[self.start..].last_mut(), accepted(&message))
-            && (earlier.to, earlier.term) == (message.to, message.term)
-            && accepted(earlier)
-                .is_some_and(|old| old.iter().zip(new).all(|(old, new)| *old <= new))
-        {
-            *earlier = message;
-            return;
-        }
-        self.send(message);
+    pub(crate) fn send(&mut self, message: Message) {
+        self.put(|| Output::Send(message));
     }
 
     pub(crate) fn persist(&mut self, write: Write) {
-        self.outputs.push(Output::Persist(write));
+        self.put(|| Output::Persist(write));
     }
 
     pub(crate) fn apply(&mut self, entries: Entries) {
-        self.outputs.push(Output::Apply(entries));
+        self.put(|| Output::Apply(entries));
+    }
+
+    /// Takes back everything that this step has said.
+    pub(crate) fn withdraw_all(&mut self) {
+        self.outputs.truncate(self.start);
     }
 
     /// Takes back what this step has said to the state machine, which is lost: nothing is applied
@@ -79,7 +78,7 @@ impl<'a> Outbox<'a> {
     }
 
     pub(crate) fn write_snapshot(&mut self, piece: SnapshotPiece) {
-        self.outputs.push(Output::WriteSnapshot(piece));
+        self.outputs.push(Output::WriteSnapshot(Box::new(piece)));
     }
 
     pub(crate) fn drop_snapshot(&mut self, snapshot: Snapshot) {
@@ -92,16 +91,5 @@ impl<'a> Outbox<'a> {
 
     pub(crate) fn notice(&mut self, notice: Notice) {
         self.outputs.push(Output::Notice(notice));
-    }
-}
-
-/// What an acknowledgement says: its number, the last index that matched and the last durable one.
-fn accepted(message: &Message) -> Option<[u64; 3]> {
-    let Body::AppendReply(AppendReply { sequence, result, .. }) = &message.body else {
-        return None;
-    };
-    match result {
-        AppendResult::Accepted { last, durable } => Some([*sequence, last.get(), durable.get()]),
-        AppendResult::Rejected { .. } => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What comes out of the core.
 
 use crate::shared::Arc;
+use alloc::boxed::Box;
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -19,7 +20,8 @@ use crate::snapshot::Snapshot;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Output {
     /// Make this durable, then answer with [`Event::Persisted`](crate::Event::Persisted). At most
-    /// one for each step.
+    /// one for each step. A host that writes in place uses
+    /// [`step_durably`](crate::Raft::step_durably).
     Persist(Write),
     /// Pass this to the node that it names. It may be lost.
     Send(Message),
@@ -47,7 +49,7 @@ pub enum Output {
     /// snapshot that was not completed is of no use. With the last piece (`offset` plus the length
     /// of `data` is the size) make the snapshot durable under its final name before answering: from
     /// then on it is what [`Restored::snapshot`](crate::Restored::snapshot) says after a crash.
-    WriteSnapshot(SnapshotPiece),
+    WriteSnapshot(Box<SnapshotPiece>),
     /// Nobody needs this snapshot any more, nor what was written of it: free the space. It comes in
     /// the order of the `WriteSnapshot`s.
     DropSnapshot(Snapshot),

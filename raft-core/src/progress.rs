@@ -3,7 +3,9 @@
 use alloc::collections::VecDeque;
 
 use crate::config::Config;
+use crate::entry::Entries;
 use crate::ids::{LogIndex, NodeId};
+use crate::run::Run;
 use crate::sending::Sending;
 use crate::time::Instant;
 
@@ -41,7 +43,9 @@ pub(crate) struct Progress {
     /// A message is due even if there is nothing new to say.
     pub(crate) heartbeat: bool,
     /// Entries from here on are being loaded for the peer.
-    pub(crate) loading: Option<LogIndex>,
+    loading: Option<LogIndex>,
+    /// What was loaded for the peer in this step.
+    loaded: Option<Run>,
     /// The peer has lost its state and waits for a snapshot.
     pub(crate) without_state: bool,
     /// The peer has got a snapshot and still needs entries that follow it; when it last got any.
@@ -87,6 +91,7 @@ impl Progress {
             met: (LogIndex::ZERO, 0),
             heartbeat: false,
             loading: None,
+            loaded: None,
             without_state: false,
             catching_up: None,
             leaves_by,
@@ -98,6 +103,26 @@ impl Progress {
         self.loading.is_none()
             && self.in_flight.len() < config.max_in_flight_messages
             && self.in_flight_bytes < config.max_in_flight_bytes
+    }
+
+    /// What follows the peer's log has to be loaded.
+    pub(crate) const fn load(&mut self) {
+        self.loading = Some(self.next);
+    }
+
+    /// Entries from `from` on were loaded; none if the log no longer has them, or other ones.
+    pub(crate) fn on_loaded(&mut self, from: LogIndex, entries: &Entries) {
+        if self.loading == Some(from) {
+            self.loading = None;
+            self.loaded = Run::new(entries.clone());
+        }
+    }
+
+    /// What was loaded in this step, if it is what follows the peer's log.
+    pub(crate) fn take_loaded(&mut self) -> Option<Run> {
+        self.loaded.as_ref()?;
+        let next = self.next;
+        self.loaded.take().filter(|run| run.first() == next)
     }
 
     /// Entries up to `last` are on their way.
@@ -205,6 +230,11 @@ impl Progress {
         (self.matched, written)
     }
 
+    /// Whether the peer needs a snapshot, or has just got one.
+    pub(crate) const fn lags(&self) -> bool {
+        self.catching_up.is_some() || matches!(self.state, State::Snapshot(_))
+    }
+
     /// Whether the peer waits for a commit index that it could be told now.
     pub(crate) fn owes_commit(&self, commit: LogIndex) -> bool {
         matches!(self.state, State::Replicate)
@@ -215,6 +245,9 @@ impl Progress {
     pub(crate) fn check(&self, base: LogIndex, last: LogIndex) -> Result<(), &'static str> {
         if self.next <= base && !matches!(self.state, State::Snapshot(_)) {
             return Err("a peer that needs what is compacted gets a snapshot");
+        }
+        if self.loaded.is_some() {
+            return Err("what was loaded for a peer is sent in the same step");
         }
         if self.matched >= self.next || self.next > last.next() {
             return Err("match < next <= last index + 1");

@@ -1,22 +1,21 @@
-//! The node: its state and the one function that changes it.
+//! The node: its state, and what becomes of a message.
 
 use crate::shared::Arc;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::apply::{Applier, Loaded};
+use crate::apply::Applier;
 use crate::config::{Config, ConfigError, Inconsistency};
 use crate::entry::HardState;
-use crate::event::{Event, Input};
 use crate::forward::Awaiting;
 use crate::ids::{LogIndex, NodeId, RequestId, Term, Ticket};
 use crate::log::{HIGHEST_BASE, Log};
 use crate::membership::Membership;
 use crate::message::{
-    AppendReply, AppendResult, Body, Control, Message, SnapshotChunk, SnapshotReply,
+    Append, AppendReply, AppendResult, Body, Message, SnapshotChunk, SnapshotReply,
 };
 use crate::outbox::Outbox;
-use crate::output::{Notice, Outcome, Output, Refusal, RoleKind};
+use crate::output::{Notice, Outcome, Refusal, RoleKind};
 use crate::random::Random;
 use crate::reads::ConfirmedReads;
 use crate::receiving::Receiving;
@@ -44,8 +43,8 @@ pub struct Raft {
     pub(crate) random: Random,
     pub(crate) now: Instant,
     pub(crate) hard_state: HardState,
-    hard_state_changed: bool,
-    hard_state_ticket: Ticket,
+    pub(crate) hard_state_changed: bool,
+    pub(crate) hard_state_ticket: Ticket,
     pub(crate) log: Log,
     pub(crate) commit: LogIndex,
     pub(crate) applier: Applier,
@@ -138,88 +137,14 @@ impl Raft {
         })
     }
 
-    /// Takes one input and returns what is to be done about it. Never fails and never panics,
-    /// whatever the input.
-    #[must_use = "every output must be carried out"]
-    pub fn step(&mut self, input: Input) -> Vec<Output> {
-        let mut outputs = Vec::new();
-        self.step_into(input, &mut outputs);
-        outputs
-    }
-
-    /// [`step`](Raft::step) into a buffer that the host uses again. Outputs are added at its end.
-    pub fn step_into(&mut self, input: Input, outputs: &mut Vec<Output>) {
-        self.step_all(input.at, [input.event], outputs);
-    }
-
-    /// One step for several events, which have all happened by `at`, in this order. It means the
-    /// same as a step for each, and costs less: what follows from all of them is worked out once,
-    /// in one write and at most one message with entries to each peer. A host that finds several
-    /// things waiting passes them in together.
-    pub fn step_all(
-        &mut self,
-        at: Instant,
-        events: impl IntoIterator<Item = Event>,
-        outputs: &mut Vec<Output>,
-    ) {
-        let backward = at < self.now;
-        self.now = self.now.max(at);
-        if backward {
-            self.distrust_lease();
-        }
-        let mut out = Outbox::new(outputs);
-        let mut loaded = Vec::new();
-        for event in events {
-            self.dispatch(event, &mut loaded, &mut out);
-        }
-        self.fire_timers(&mut out);
-        if backward {
-            // What begins in this step is said to have begun later than it has.
-            self.distrust_lease();
-        }
-        self.finish(&loaded, &mut out);
-        if cfg!(debug_assertions) {
-            let verdict = self.check_invariants();
-            debug_assert_eq!(verdict, Ok(()), "an invariant of Raft is broken");
-        }
-    }
-
-    /// `loaded` is needed to the end of the step.
-    fn dispatch(&mut self, event: Event, loaded: &mut Vec<Loaded>, out: &mut Outbox<'_>) {
-        match event {
-            Event::Wake => {}
-            Event::Loaded { from, entries } => loaded.push(self.on_loaded(from, entries, out)),
-            Event::Receive(message) => self.receive(message, out),
-            Event::Persisted(ticket) => self.on_persisted(ticket, out),
-            Event::Applied(index) => self.on_applied(index, out),
-            Event::Propose(proposals) => self.on_propose(proposals, out),
-            Event::Read(request) => self.on_read(request, out),
-            Event::ChangeMembership { request, target, only_if } => {
-                self.on_control(request, Control::ChangeMembership { target, only_if }, out);
-            }
-            Event::TransferLeadership { request, to } => {
-                self.on_control(request, Control::TransferLeadership { to }, out);
-            }
-            Event::ForgetLeader => self.on_forget_leader(out),
-            Event::SnapshotTaken(snapshot) => self.on_snapshot_taken(snapshot, out),
-            Event::SnapshotRead { snapshot, offset, data } => {
-                self.on_snapshot_read(&snapshot, offset, data.as_ref(), out);
-            }
-            Event::SnapshotWritten { snapshot, attempt, through } => {
-                self.on_snapshot_written(&snapshot, attempt, through, out);
-            }
-            Event::StateLost => self.on_state_lost(out),
-        }
-    }
-
-    fn on_forget_leader(&mut self, out: &mut Outbox<'_>) {
+    pub(crate) fn on_forget_leader(&mut self, out: &mut Outbox<'_>) {
         let follows = matches!(self.role, Role::Follower(Some(_)));
         if follows && self.config.read_leases.is_none() {
             self.follow(self.hard_state.term, None, out);
         }
     }
 
-    fn receive(&mut self, message: Message, out: &mut Outbox<'_>) {
+    pub(crate) fn receive(&mut self, message: Message, out: &mut Outbox<'_>) {
         if !self.is_sensible(&message) {
             self.dropped.malformed += 1;
             return;
@@ -260,7 +185,7 @@ impl Raft {
             Body::ReadIndexReply { sequence, index } => {
                 self.on_read_index_reply(from, sequence, index, out);
             }
-            Body::SnapshotChunk(chunk) => self.on_snapshot_chunk(from, chunk, out),
+            Body::SnapshotChunk(chunk) => self.on_snapshot_chunk(from, *chunk, out),
             Body::SnapshotReply(reply) => self.on_snapshot_reply(from, &reply),
             Body::TimeoutNow => self.on_timeout_now(from, out),
             Body::Control { batch, control } => self.on_remote_control(from, batch, control, out),
@@ -293,7 +218,8 @@ impl Raft {
                 ..
             }) => durable <= last,
             Body::ProposeReply { result, .. } => *result != Ok(LogIndex::ZERO),
-            Body::SnapshotChunk(SnapshotChunk { snapshot, offset, data, .. }) => {
+            Body::SnapshotChunk(chunk) => {
+                let SnapshotChunk { snapshot, offset, data, .. } = &**chunk;
                 let Snapshot { position, size, membership, .. } = snapshot;
                 let within = offset.checked_add(data.len() as u64).is_some_and(|end| end <= *size);
                 within
@@ -322,9 +248,11 @@ impl Raft {
         match body {
             Body::PreVote { .. } => self.send(from, Body::PreVoteReply { granted: false }, out),
             Body::Vote { .. } => self.send(from, Body::VoteReply { granted: false }, out),
-            Body::Append(append) => self.reject_append(from, append, out),
+            Body::Append(Append { prev, sequence, .. }) => {
+                self.reject_append(from, *prev, *sequence, out);
+            }
             Body::SnapshotChunk(chunk) => {
-                let SnapshotChunk { snapshot, sequence, .. } = chunk;
+                let SnapshotChunk { snapshot, sequence, .. } = &**chunk;
                 let (position, checksum) = (snapshot.position, snapshot.checksum);
                 let sequence = *sequence;
                 let (received, written, gap) = (0, 0, false);
@@ -335,45 +263,7 @@ impl Raft {
         }
     }
 
-    fn on_persisted(&mut self, ticket: Ticket, out: &mut Outbox<'_>) {
-        if !self.log.persisted(ticket, self.now) {
-            self.dropped.stale += 1;
-            return;
-        }
-        for _ in 0..self.held.len() {
-            let Some(held) = self.held.pop_front() else { break };
-            if held.until <= ticket { out.release(held.message) } else { self.held.push_back(held) }
-        }
-        self.count_own_vote(out);
-    }
-
-    /// What every step ends with: everything that the new state allows is put into outputs.
-    fn finish(&mut self, loaded: &[Loaded], out: &mut Outbox<'_>) {
-        self.advance_commit(out);
-        self.advance_change(out);
-        self.hand_out(out);
-        self.advance_reads(out);
-        self.review_snapshots(out);
-        self.compact();
-        self.advance_transfer(out);
-        self.write(out);
-        self.replicate(loaded, out);
-        self.log.shrink(self.config.max_cached_bytes);
-        self.announce(out);
-    }
-
-    fn write(&mut self, out: &mut Outbox<'_>) {
-        let hard_state = self.hard_state_changed.then_some(self.hard_state);
-        if let Some(write) = self.log.take_write(hard_state, self.now) {
-            if self.hard_state_changed {
-                self.hard_state_changed = false;
-                self.hard_state_ticket = write.ticket;
-            }
-            out.persist(write);
-        }
-    }
-
-    fn announce(&mut self, out: &mut Outbox<'_>) {
+    pub(crate) fn announce(&mut self, out: &mut Outbox<'_>) {
         let (role, term, leader) = (self.role.kind(), self.hard_state.term, self.leader());
         if self.announced != (role, term, leader) {
             self.announced = (role, term, leader);
@@ -412,21 +302,17 @@ impl Raft {
 
     /// Sends a message once the current term and vote are durable, which every message promises.
     pub(crate) fn send(&mut self, to: NodeId, body: Body, out: &mut Outbox<'_>) {
-        self.send_after(self.hard_state_ticket(), to, body, out);
-    }
-
-    /// Sends a message once everything up to `until` is durable.
-    pub(crate) fn send_after(
-        &mut self,
-        until: Ticket,
-        to: NodeId,
-        body: Body,
-        out: &mut Outbox<'_>,
-    ) {
         let message = Message { from: self.config.id, to, term: self.hard_state.term, body };
+        let until = self.hard_state_ticket();
         if until <= self.log.durable_ticket() {
             out.send(message);
-        } else if self.may_hold_another() {
+        } else {
+            self.hold(until, message);
+        }
+    }
+
+    fn hold(&mut self, until: Ticket, message: Message) {
+        if self.may_hold_another() {
             self.held.push_back(Held { until, message });
         } else {
             self.dropped.over_limit += 1;

@@ -5,7 +5,8 @@
 //! message sent after the read began proves it. Such a confirmation round serves all reads that
 //! waited when it began, and only one is under way at a time.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
 
 use crate::ids::{LogIndex, NodeId, RequestId};
 use crate::message::Body;
@@ -19,8 +20,9 @@ use crate::time::Instant;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct LeaderReads {
     own: VecDeque<OwnRead>,
-    /// One question of each follower at most, since it stands for all its earlier ones.
-    remote: BTreeMap<NodeId, RemoteRead>,
+    /// One question of each follower at most, since it stands for all its earlier ones; in the order
+    /// of the followers.
+    remote: Vec<RemoteRead>,
     /// The round that is under way consists of the messages after this one.
     round: Option<u64>,
 }
@@ -35,6 +37,7 @@ struct OwnRead {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct RemoteRead {
+    from: NodeId,
     after: u64,
     index: LogIndex,
     sequence: u64,
@@ -156,7 +159,9 @@ impl Raft {
             self.dropped.not_leader += 1;
             return;
         };
-        let known = leader.reads.remote.get(&from).is_some_and(|read| read.sequence == sequence);
+        let remote = &mut leader.reads.remote;
+        let place = remote.binary_search_by_key(&from, |read| read.from);
+        let known = place.is_ok_and(|at| remote[at].sequence == sequence);
         if known || leader.peer(from).is_none() {
             return;
         }
@@ -167,8 +172,11 @@ impl Raft {
             return self.send(from, Body::ReadIndexReply { sequence, index: commit }, out);
         }
         let index = commit.max(leader.term_start);
-        let read = RemoteRead { after: leader.sequence, index, sequence };
-        leader.reads.remote.insert(from, read);
+        let read = RemoteRead { from, after: leader.sequence, index, sequence };
+        match place {
+            Ok(earlier) => leader.reads.remote[earlier] = read,
+            Err(place) => leader.reads.remote.insert(place, read),
+        }
     }
 
     pub(crate) fn on_read_index_reply(
@@ -226,18 +234,9 @@ impl Raft {
             self.confirmed_reads.0.insert((read.index, read.request));
             leader.reads.own.pop_front();
         }
-        if leader.reads.remote.values().all(|read| read.after >= answered) {
-            return;
-        }
-        let mut answers = alloc::vec::Vec::new();
-        leader.reads.remote.retain(|from, read| {
-            let done = read.after < answered;
-            if done {
-                answers.push((*from, read.sequence, read.index));
-            }
-            !done
-        });
-        for (from, sequence, index) in answers {
+        let is_confirmed = |read: &mut RemoteRead| read.after < answered;
+        let confirmed: Vec<RemoteRead> = leader.reads.remote.extract_if(.., is_confirmed).collect();
+        for RemoteRead { from, sequence, index, .. } in confirmed {
             if let Role::Leader(leader) = &mut self.role
                 && let Some(peer) = leader.peer(from)
             {

@@ -8,7 +8,7 @@
 use crc32fast::Hasher;
 
 use crate::ids::{LogIndex, NodeId};
-use crate::message::{AppendReply, AppendResult, Body, SnapshotChunk, SnapshotReply};
+use crate::message::{Body, SnapshotChunk, SnapshotReply};
 use crate::outbox::Outbox;
 use crate::output::SnapshotPiece;
 use crate::raft::Raft;
@@ -119,7 +119,7 @@ impl Raft {
                 self.set_commit(position.index, out);
             }
             let known = self.commit.max(position.index);
-            return self.acknowledge_snapshot(from, chunk.sequence, known, out);
+            return self.acknowledge(from, chunk.sequence, known, out);
         }
         if let Some(receiving) = &self.receiving
             && receiving.snapshot != chunk.snapshot
@@ -214,7 +214,7 @@ impl Raft {
         let Role::Follower(Some(following)) = &self.role else { return };
         let leader = following.leader;
         if complete {
-            self.acknowledge_snapshot(leader, sequence, snapshot.position.index, out);
+            self.acknowledge(leader, sequence, snapshot.position.index, out);
         } else {
             self.send(leader, reply, out);
         }
@@ -235,21 +235,6 @@ impl Raft {
         self.applier.restore(snapshot.clone());
         self.set_commit(position.index, out);
         self.replace_snapshot(snapshot);
-    }
-
-    /// Tells the leader that the log agrees with its own up to `index`, which is committed.
-    fn acknowledge_snapshot(
-        &mut self,
-        leader: NodeId,
-        sequence: u64,
-        index: LogIndex,
-        out: &mut Outbox<'_>,
-    ) {
-        let durable = index.min(self.log.durable());
-        let result = AppendResult::Accepted { last: index, durable };
-        let needs_snapshot = self.needs_snapshot();
-        let reply = AppendReply { sequence, result, needs_snapshot };
-        self.send(leader, Body::AppendReply(reply), out);
     }
 
     /// The host has lost its state: it needs a snapshot from another leader. As a leader it hands

@@ -1,6 +1,5 @@
 //! The leader's side of replication (paper, section 5.3).
 
-use crate::apply::Loaded;
 use crate::config::Config;
 use crate::entry::{Entries, LogPosition};
 use crate::ids::{LogIndex, NodeId, Term};
@@ -10,6 +9,7 @@ use crate::outbox::Outbox;
 use crate::progress::{Progress, State};
 use crate::raft::Raft;
 use crate::role::{Leader, Role};
+use crate::run::Run;
 
 /// What every message of a leader is made of.
 pub(crate) struct Speaker<'a> {
@@ -95,9 +95,8 @@ impl Raft {
         })
     }
 
-    /// Sends each peer what is due: at most one message each. `loaded` is for those that wait for
-    /// it.
-    pub(crate) fn replicate(&mut self, loaded: &[Loaded], out: &mut Outbox<'_>) {
+    /// Sends each peer what is due: at most one message each.
+    pub(crate) fn replicate(&mut self, out: &mut Outbox<'_>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Leader { peers, sequence, .. } = &mut **leader;
         let mut speaker = Speaker {
@@ -109,19 +108,16 @@ impl Raft {
             sequence,
         };
         for peer in peers {
-            let loaded = loaded.iter().find(|loaded| peer.loading == Some(loaded.from));
-            speaker.serve(peer, loaded, out);
+            speaker.serve(peer, out);
         }
     }
 }
 
 impl Speaker<'_> {
-    fn serve(&mut self, peer: &mut Progress, loaded: Option<&Loaded>, out: &mut Outbox<'_>) {
+    fn serve(&mut self, peer: &mut Progress, out: &mut Outbox<'_>) {
         let Config { max_append_bytes: bytes, max_append_entries: count, .. } = *self.config;
         let heartbeat = peer.take_heartbeat();
-        if loaded.is_some() {
-            peer.loading = None;
-        }
+        let loaded = peer.take_loaded();
         match &mut peer.state {
             State::Snapshot(sending) => self.serve_snapshot(peer.id, sending, heartbeat, out),
             State::Probe { sent: true } if !heartbeat => {}
@@ -130,21 +126,20 @@ impl Speaker<'_> {
                 // Entries that lie in memory may as well come along with a first guess. When it
                 // goes unanswered the peer may be gone, and only asking is cheaper.
                 let entries = if sent { None } else { self.log.entries(peer.next, bytes, count) };
+                let entries = entries.map(Run::into_entries);
                 self.tell(peer, entries.unwrap_or_else(Entries::empty), out);
                 peer.state = State::Probe { sent: true };
             }
             State::Replicate => {
                 if peer.next <= self.log.last() && peer.may_send(self.config) {
-                    let loaded = loaded
-                        .filter(|loaded| loaded.from == peer.next && !loaded.entries.is_empty());
-                    let entries = match loaded {
-                        Some(loaded) => Some(loaded.entries.clone().up_to(bytes, count)),
+                    let run = match loaded {
+                        Some(loaded) => loaded.part(peer.next..=LogIndex::MAX, bytes, count),
                         None => self.log.entries(peer.next, bytes, count),
                     };
-                    if let Some(entries) = entries {
-                        return self.append(peer, entries, out);
+                    if let Some(run) = run {
+                        return self.append(peer, run, out);
                     }
-                    peer.loading = Some(peer.next);
+                    peer.load();
                     out.load(peer.next, self.log.last(), bytes);
                 }
                 if heartbeat || peer.owes_commit(self.commit) {
@@ -155,12 +150,10 @@ impl Speaker<'_> {
     }
 
     /// Sends entries ahead of their acknowledgement.
-    fn append(&mut self, peer: &mut Progress, entries: Entries, out: &mut Outbox<'_>) {
-        let (size, last) = (entries.size(), entries.last().map(|entry| entry.index));
-        self.tell(peer, entries, out);
-        if let Some(last) = last {
-            peer.sent(last, size);
-        }
+    fn append(&mut self, peer: &mut Progress, run: Run, out: &mut Outbox<'_>) {
+        let (last, bytes) = (run.last(), run.bytes());
+        self.tell(peer, run.into_entries(), out);
+        peer.sent(last, bytes);
     }
 
     /// Sends the message that begins at the peer's next entry. Without entries it asks whether
@@ -170,11 +163,10 @@ impl Speaker<'_> {
         // The log has a term for every index up to its last, and `next` is at most one beyond.
         let term = self.log.term_at(index).unwrap_or(Term::ZERO);
         let prev = LogPosition { index, term };
+        let commit = self.commit.min(index.plus(entries.len() as u64));
+        peer.commit_sent = peer.commit_sent.max(commit);
         let sequence = self.number();
-        let mut append = Append { prev, entries, commit: self.commit, sequence };
-        append.commit = self.commit.min(append.last());
-        peer.commit_sent = peer.commit_sent.max(append.commit);
-        self.say(peer.id, Body::Append(append), out);
+        self.say(peer.id, Body::Append(Append { prev, entries, commit, sequence }), out);
     }
 
     /// The number of the next message.

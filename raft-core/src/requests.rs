@@ -45,14 +45,13 @@ impl Raft {
     }
 
     fn append_proposals(&mut self, proposals: Vec<Proposal>, out: &mut Outbox<'_>) {
-        let mut payloads = Vec::with_capacity(proposals.len());
         let mut room = self.config.max_pending_requests.saturating_sub(self.pending_requests());
         let unpersisted = self.log.unpersisted_bytes();
-        let first = self.log.last().next();
+        let mut index = self.log.last().next();
         let mut new_bytes = 0;
-        for Proposal { request, command } in proposals {
+        let payload = |Proposal { request, command }| {
             let refusal = self.refusal_of_command(&command, room);
-            let Role::Leader(leader) = &mut self.role else { return };
+            let Role::Leader(leader) = &mut self.role else { return None };
             let bytes = ENTRY_BYTES + command.len();
             let transferring = leader.transfer.is_some().then_some(Refusal::Transferring);
             let full = over(leader.uncommitted_bytes, bytes, self.config.max_uncommitted_bytes)
@@ -60,23 +59,22 @@ impl Raft {
             let refusal = refusal.or(transferring).or(full.then_some(Refusal::Overloaded));
             if let Some(reason) = refusal {
                 self.refuse(request, reason, out);
-                continue;
+                return None;
             }
             room -= 1;
             new_bytes += bytes;
             leader.uncommitted_bytes += bytes;
-            let index = first.plus(payloads.len() as u64);
             leader.pending.push_back(Pending { index, bytes, request: Some(request) });
-            payloads.push(Payload::Command(command));
-        }
+            index = index.next();
+            Some(Payload::Command(command))
+        };
+        let payloads = proposals.into_iter().filter_map(payload).collect();
         self.append_payloads(payloads);
     }
 
     pub(crate) fn append_payloads(&mut self, payloads: Vec<Payload>) {
-        if !payloads.is_empty() {
-            let first = self.log.last().next();
-            self.log.append(Entries::of_term(self.hard_state.term, first, payloads));
-        }
+        let first = self.log.last().next();
+        self.log.append(Entries::of_term(self.hard_state.term, first, payloads));
     }
 
     fn refusal_of_command(&self, command: &Bytes, room: usize) -> Option<Refusal> {

@@ -1,14 +1,16 @@
 //! The data that belongs to a role and to no other.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::append::OwedAcks;
 use crate::change::Change;
 use crate::control::{Asked, Controls};
 use crate::forward::{Forwards, SeenBatches};
 use crate::ids::{LogIndex, NodeId, RequestId, Ticket};
 use crate::lease::Lease;
+use crate::membership::insert;
 use crate::output::RoleKind;
 use crate::progress::Progress;
 use crate::reads::{FollowerReads, LeaderReads};
@@ -44,16 +46,31 @@ pub(crate) struct Following {
     pub(crate) reads: FollowerReads,
     pub(crate) forwards: Forwards,
     pub(crate) controls: Controls,
+    pub(crate) acks: OwedAcks,
+}
+
+/// Who has granted a vote or a pre-vote, ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Voters(Vec<NodeId>);
+
+impl Voters {
+    pub(crate) fn insert(&mut self, id: NodeId) {
+        insert(&mut self.0, id);
+    }
+
+    pub(crate) fn contains(&self, id: NodeId) -> bool {
+        self.0.contains(&id)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PreCandidate {
-    pub(crate) granted: BTreeSet<NodeId>,
+    pub(crate) granted: Voters,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Candidate {
-    pub(crate) granted: BTreeSet<NodeId>,
+    pub(crate) granted: Voters,
     /// The candidate's own vote counts once this is durable.
     pub(crate) own_vote: Ticket,
 }

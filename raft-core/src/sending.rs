@@ -5,6 +5,8 @@
 //! twice on purpose: the transfer begins with a question, and goes on from the answer, be it the
 //! first or one after a loss, a new connection or a new leader with the same snapshot.
 
+use alloc::boxed::Box;
+
 use bytes::Bytes;
 
 use crate::config::Config;
@@ -191,7 +193,7 @@ impl Raft {
             let sequence = leader.sequence;
             let chunk =
                 SnapshotChunk { snapshot: snapshot.clone(), offset, data: data.clone(), sequence };
-            let body = Body::SnapshotChunk(chunk);
+            let body = Body::SnapshotChunk(Box::new(chunk));
             out.send(Message { from: id, to: peer.id, term, body });
         }
     }
@@ -199,21 +201,7 @@ impl Raft {
     /// Abandons the transfers that gain nothing, and forgets the snapshots that nobody needs.
     pub(crate) fn review_snapshots(&mut self, out: &mut Outbox<'_>) {
         self.review_receiving(out);
-        let (now, base) = (self.now, self.log.base().index);
-        let covered = self.snapshot.as_ref().map_or(LogIndex::ZERO, |it| it.position.index);
-        let election_timeout = self.config.election_timeout;
-        let is_over = |since: Instant| since.plus(election_timeout.saturating_mul(PATIENCE)) <= now;
-        if let Role::Leader(leader) = &mut self.role {
-            for peer in &mut leader.peers {
-                peer.catching_up =
-                    peer.catching_up.filter(|gained| peer.matched < covered && !is_over(*gained));
-                if let State::Snapshot(sending) = &peer.state
-                    && is_over(sending.gained)
-                {
-                    peer.probe(base);
-                }
-            }
-        }
+        self.review_sending();
         if self.old_snapshots.is_empty() {
             return;
         }
@@ -222,6 +210,24 @@ impl Raft {
                 self.old_snapshots.push(snapshot);
             } else {
                 self.drop_snapshot(snapshot, out);
+            }
+        }
+    }
+
+    fn review_sending(&mut self) {
+        let (now, base) = (self.now, self.log.base().index);
+        let covered = self.snapshot.as_ref().map_or(LogIndex::ZERO, |it| it.position.index);
+        let election_timeout = self.config.election_timeout;
+        let is_over = |since: Instant| since.plus(election_timeout.saturating_mul(PATIENCE)) <= now;
+        if let Role::Leader(leader) = &mut self.role {
+            for peer in leader.peers.iter_mut().filter(|peer| peer.lags()) {
+                peer.catching_up =
+                    peer.catching_up.filter(|gained| peer.matched < covered && !is_over(*gained));
+                if let State::Snapshot(sending) = &peer.state
+                    && is_over(sending.gained)
+                {
+                    peer.probe(base);
+                }
             }
         }
     }
@@ -260,7 +266,7 @@ impl Speaker<'_> {
                 data: Bytes::new(),
                 sequence: self.number(),
             };
-            self.say(peer, Body::SnapshotChunk(chunk), out);
+            self.say(peer, Body::SnapshotChunk(Box::new(chunk)), out);
         }
         if let Some(offset) = sending.wants(self.config) {
             sending.reading = true;

@@ -142,7 +142,7 @@ impl Raft {
             pending_requests: self.pending_requests(),
             unpersisted_bytes: self.log.unpersisted_bytes(),
             cached_bytes: self.log.cached_bytes(),
-            held_messages: self.held.len(),
+            held_messages: self.held.len() + self.acks_owed(),
             last_quorum_contact: leader.map(|_| self.last_quorum_contact()),
             peers: peers.collect(),
             dropped: self.dropped.clone(),

@@ -363,6 +363,15 @@ proptest! {
     }
 
     #[test]
+    fn nodes_that_write_at_once_stay_safe_and_recover(
+        verbs in prop::collection::vec(any_verb_or_snapshot(3), 0..150)
+    ) {
+        let mut cluster = Cluster::with(3, forgetful);
+        [1, 3].into_iter().for_each(|node| cluster.write_at_once(node));
+        play(cluster, verbs);
+    }
+
+    #[test]
     fn five_nodes_stay_safe_and_recover(verbs in prop::collection::vec(any_verb(5), 0..120)) {
         play(Cluster::with(5, plain), verbs);
     }

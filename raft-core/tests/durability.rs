@@ -5,8 +5,8 @@ mod common;
 
 use common::*;
 use raft_core::{
-    ConfigError, Event, HardState, Inconsistency, LogIndex, Raft, Restored, StoredLog, Term,
-    TermStart,
+    Config, ConfigError, Event, HardState, Inconsistency, Instant, LogIndex, Membership, Notice,
+    Output, Raft, RequestId, Restored, StoredLog, Term, TermStart, Write,
 };
 
 /// R005, C2: neither question nor vote leaves before it can no longer be forgotten.
@@ -378,4 +378,66 @@ fn a_list_of_terms_that_contradicts_itself_is_refused() {
 fn a_hard_state_in_the_largest_term_is_refused() {
     assert!(start(stored(Term::MAX.get(), &[], 0), 0).is_err());
     assert!(start(stored(Term::MAX.get() - 1, &[], 0), 0).is_ok());
+}
+
+/// Node 1 of so many voters, without a host.
+fn bare(voters: u64) -> Raft {
+    let founders = Membership::of_voters((1..=voters).map(id));
+    let restored = Restored::founding(founders);
+    Raft::new(Config::new(id(1), 1), restored, Instant::ORIGIN).expect("a sound configuration")
+}
+
+/// R005, R038: what a host writes at once is promised in the same step, and not before.
+#[test]
+fn a_host_that_writes_at_once_gets_the_promises_in_the_same_step() {
+    let mut raft = bare(3);
+    let append = message(2, 1, 1, append(at(0, 0), &[(1, "a")], 0));
+    let (mut writes, mut outputs) = (Vec::new(), Vec::new());
+    let write = |write: &Write| {
+        writes.push(write.clone());
+        Ok::<(), ()>(())
+    };
+    raft.step_durably(Instant::ORIGIN, [Event::Receive(append)], write, &mut outputs).unwrap();
+    let [Write { hard_state: Some(HardState { term: entered, .. }), entries, .. }] = &writes[..]
+    else {
+        panic!("term and entry are one write: {writes:?}");
+    };
+    assert_eq!((*entered, entries.len()), (term(1), 1));
+    let promises = outputs.iter().filter(|output| match output {
+        Output::Send(message) => message.body == accepted(1, 1),
+        Output::Persist(_) => panic!("it is written already"),
+        _ => false,
+    });
+    assert_eq!(promises.count(), 1, "{outputs:?}");
+}
+
+/// What one write has made durable leads to the next in the same step.
+#[test]
+fn a_sole_voter_that_writes_at_once_is_elected_and_commits_in_one_step() {
+    let mut raft = bare(1);
+    let (mut tickets, mut outputs) = (Vec::new(), Vec::new());
+    let write = |write: &Write| {
+        tickets.push((write.ticket, write.hard_state.is_some(), write.entries.len()));
+        Ok::<(), ()>(())
+    };
+    let patience = raft.deadline().unwrap();
+    raft.step_durably(patience, [Event::Wake], write, &mut outputs).unwrap();
+    let [(vote, true, 0), (first, false, 1)] = tickets[..] else {
+        panic!("first the vote, then the first entry of the term: {tickets:?}");
+    };
+    assert!(vote < first);
+    let applies = outputs.iter().filter(|output| matches!(output, Output::Apply(_)));
+    assert_eq!((applies.count(), raft.status().commit), (1, index(1)));
+}
+
+/// R007: after a write that failed nothing may leave the node.
+#[test]
+fn of_a_step_whose_write_fails_nothing_is_to_be_carried_out() {
+    let mut raft = bare(3);
+    let mut outputs = vec![Output::Notice(Notice::SnapshotWanted)];
+    let append = message(2, 1, 1, append(at(0, 0), &[(1, "a")], 0));
+    let events = [Event::Read(RequestId::new(1)), Event::Receive(append)];
+    let step = raft.step_durably(Instant::ORIGIN, events, |_| Err("no space"), &mut outputs);
+    assert_eq!(step, Err("no space"));
+    assert_eq!(outputs, [Output::Notice(Notice::SnapshotWanted)], "only what was there before");
 }

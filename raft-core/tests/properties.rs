@@ -102,7 +102,7 @@ fn any_chunk() -> impl Strategy<Value = Body> {
     (any_snapshot(), number(6), 0..4_usize, number(u64::MAX)).prop_map(
         |(snapshot, offset, len, sequence)| {
             let data = Bytes::from_static(&SNAPSHOT[..len]);
-            Body::SnapshotChunk(SnapshotChunk { snapshot, offset, data, sequence })
+            Body::SnapshotChunk(Box::new(SnapshotChunk { snapshot, offset, data, sequence }))
         },
     )
 }
@@ -355,7 +355,8 @@ impl Subject {
                     let (snapshot, offset) = (snapshot.clone(), *offset);
                     self.snapshot_answers.push(Event::SnapshotRead { snapshot, offset, data });
                 }
-                Output::WriteSnapshot(SnapshotPiece { snapshot, attempt, offset, data }) => {
+                Output::WriteSnapshot(piece) => {
+                    let SnapshotPiece { snapshot, attempt, offset, data } = &**piece;
                     let through = offset + data.len() as u64;
                     let (snapshot, attempt) = (snapshot.clone(), *attempt);
                     self.snapshot_answers.push(Event::SnapshotWritten {

@@ -104,12 +104,12 @@ fn golden_of_the_cluster() -> Vec<(Body, &'static str)> {
         ),
         (Body::AppendReply(lost), "4a 0a 08 09 12 04 08 07 10 06 20 00"),
         (
-            Body::SnapshotChunk(chunk),
+            Body::SnapshotChunk(Box::new(chunk)),
             "72 22 0a 17 0a 04 08 05 10 06 12 06 0a 04 08 01 20 01 18 ac 02 20 ff ff ff ff 0f \
              10 c8 01 1a 02 68 69 20 0a",
         ),
         (
-            Body::SnapshotChunk(question),
+            Body::SnapshotChunk(Box::new(question)),
             "72 12 0a 0e 0a 04 08 05 10 06 12 06 0a 04 08 01 20 01 20 09",
         ),
         (

@@ -100,7 +100,7 @@ fn any_body_of_the_cluster() -> impl Strategy<Value = Body> {
     ];
     prop_oneof![
         chunk.prop_map(|(snapshot, (offset, sequence), data)| {
-            Body::SnapshotChunk(SnapshotChunk { snapshot, offset, data, sequence })
+            Body::SnapshotChunk(Box::new(SnapshotChunk { snapshot, offset, data, sequence }))
         }),
         reply.prop_map(|(position, (sequence, checksum, received, written, gap))| {
             let reply = SnapshotReply { sequence, position, checksum, received, written, gap };

@@ -147,6 +147,7 @@ impl Plan {
             }
             Circumstance::Skew => (options.clock_skew, options.clock_origins) = (0, 0),
             Circumstance::Gather => options.gather = 0,
+            Circumstance::AtOnce => options.at_once = 0,
             Circumstance::TinyLimits => {
                 (self.tiny_limits, options.tune) = (false, |config, _| config);
             }
@@ -222,6 +223,7 @@ fn options(
         clock_origins: if rng.bool() { 1_000_000 * MS } else { 0 },
         cuts_take_all: rng.bool(),
         gather: if rng.bool() { rng.u64(1..900) } else { 0 },
+        at_once: if chance(rng, 200) { rng.usize(1..=voters) } else { 0 },
         // Encoding is slow and has tests of its own.
         wire: chance(rng, 50),
         record,

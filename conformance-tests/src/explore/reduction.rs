@@ -102,6 +102,8 @@ pub(crate) enum Circumstance {
     Skew,
     /// Events that are given to the core together
     Gather,
+    /// Nodes whose disks have completed a write when they have got it
+    AtOnce,
     /// Tiny limits in the configuration of the nodes
     TinyLimits,
     /// Snapshots that nodes take by themselves, and compaction with them

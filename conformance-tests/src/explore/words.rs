@@ -18,8 +18,9 @@ impl fmt::Display for Plan {
 impl Plan {
     fn nodes(&self) -> Vec<String> {
         let Options { voters, learners, joiners, snapshot_every, disk_delay, .. } = &self.options;
-        let Options { pre_vote, check_quorum, leases, clock_skew, gather, load_delay, .. } =
-            &self.options;
+        let Options {
+            pre_vote, check_quorum, leases, clock_skew, gather, at_once, load_delay, ..
+        } = &self.options;
         let slow_disks = disk_delay.end > USUAL_DISK_DELAY;
         let parts = [
             Some(number_of(*voters as u64, "voter")),
@@ -35,6 +36,7 @@ impl Plan {
             (load_delay.end > 0).then(|| format!("loads of up to {} ms", load_delay.end / MS)),
             slow_disks.then(|| format!("disks of up to {} ms", disk_delay.end / MS)),
             (*gather > 0).then(|| "events gathered".into()),
+            (*at_once > 0).then(|| format!("{at_once} disks that write at once")),
         ];
         parts.into_iter().flatten().collect()
     }

@@ -107,6 +107,11 @@ impl Disk {
         sound
     }
 
+    /// Takes a write that is durable with that; false if it is one that no log can carry out.
+    pub(crate) fn write_at_once(&mut self, write: &Write) -> bool {
+        self.durable.carry_out(write) && self.current.carry_out(write)
+    }
+
     /// Begins a sync of everything that is pending, unless one is under way or nothing is.
     pub(crate) fn begin_sync(&mut self) -> bool {
         let begin = self.syncing == 0 && !self.pending.is_empty();

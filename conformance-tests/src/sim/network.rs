@@ -145,6 +145,8 @@ pub(crate) const fn is_request(message: &Message) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use alloc::boxed::Box;
+
     use bytes::Bytes;
     use raft_node::core::{LogPosition, Membership, NodeId, Snapshot, SnapshotChunk, Term};
 
@@ -178,7 +180,7 @@ mod tests {
         let piece = |data: &'static [u8]| {
             let data = Bytes::from_static(data);
             let chunk = SnapshotChunk { snapshot: snapshot.clone(), offset: 0, data, sequence: 1 };
-            Message { body: Body::SnapshotChunk(chunk), ..message() }
+            Message { body: Body::SnapshotChunk(Box::new(chunk)), ..message() }
         };
         let network = Network { damage: 500, ..Network::new(2) };
         let mut rng = fastrand::Rng::with_seed(1);

@@ -56,6 +56,9 @@ pub struct Options {
     /// Of 1,000 events so many wait at their node for the next ones, and are given to the core
     /// together with them.
     pub gather: u64,
+    /// The disks of the first so many nodes have completed a write when they have got it, and the
+    /// host tells the core so within the step.
+    pub at_once: usize,
     /// Whether messages are encoded and decoded on their way, which also counts bytes.
     pub wire: bool,
     /// Whether a readable trace is kept.
@@ -88,6 +91,7 @@ impl Options {
             clock_origins: 0,
             cuts_take_all: true,
             gather: 0,
+            at_once: 0,
             wire: true,
             record: false,
         }

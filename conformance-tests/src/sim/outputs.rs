@@ -3,7 +3,7 @@
 use alloc::format;
 
 use bytes::BytesMut;
-use raft_node::core::{Entries, Event, Message, Notice, Output, Snapshot};
+use raft_node::core::{Entries, Event, Message, Notice, Output, Snapshot, Write};
 use raft_node::{RequestError, StateMachine};
 
 use crate::sim::describe;
@@ -29,7 +29,7 @@ impl World {
             Output::ReadSnapshot { snapshot, offset, max_bytes } => {
                 self.snapshot_job(node, SnapshotJob::Read { snapshot, offset, max_bytes });
             }
-            Output::WriteSnapshot(piece) => self.snapshot_job(node, SnapshotJob::Write(piece)),
+            Output::WriteSnapshot(piece) => self.snapshot_job(node, SnapshotJob::Write(*piece)),
             Output::DropSnapshot(snapshot) => {
                 self.snapshot_job(node, SnapshotJob::Drop(snapshot));
             }
@@ -50,6 +50,16 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A write that was durable within its step.
+    pub(super) fn write_at_once(&mut self, node: usize, write: &Write) {
+        self.trace.line(self.now, Some(node), || describe::write(write));
+        self.checker.check_write(&self.nodes, node, write);
+        if !self.nodes[node].disk.write_at_once(write) {
+            self.checker.fail(format!("{:?} writes what does not fit its log", id_of(node)));
+        }
+        self.checker.written_at_once(&self.nodes, node, write);
     }
 
     fn send(&mut self, node: usize, message: Message) {

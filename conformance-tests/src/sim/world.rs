@@ -7,11 +7,12 @@ use alloc::format;
 use alloc::string::String;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::convert::Infallible;
 use core::time::Duration;
 
 use bytes::Bytes;
 use raft_node::core::{
-    Config, Entries, Event, LogIndex, Membership, Message, NodeId, RoleKind, Term,
+    Config, Entries, Event, LogIndex, Membership, Message, NodeId, RoleKind, Term, Write,
 };
 use raft_node::session::{SessionLimits, Sessions};
 use raft_node::{RequestError, StateMachine};
@@ -294,9 +295,18 @@ impl World {
         }
         self.checker.before_step(&self.nodes, node, local);
         let SimNode { raft: Some(raft), gathered, .. } = &mut self.nodes[node] else { return };
-        let mut outputs = Vec::new();
-        raft.step_all(local, gathered.drain(..), &mut outputs);
-        self.trace.absorb(&(self.now, node, &outputs));
+        let (mut writes, mut outputs) = (Vec::new(), Vec::new());
+        if node < self.options.at_once {
+            let write = |write: &Write| {
+                writes.push(write.clone());
+                Ok::<(), Infallible>(())
+            };
+            let Ok(()) = raft.step_durably(local, gathered.drain(..), write, &mut outputs);
+        } else {
+            raft.step_all(local, gathered.drain(..), &mut outputs);
+        }
+        self.trace.absorb(&(self.now, node, &writes, &outputs));
+        writes.iter().for_each(|write| self.write_at_once(node, write));
         self.checker.before_outputs(&self.nodes, node, &outputs);
         for output in outputs {
             self.carry_out(node, output);

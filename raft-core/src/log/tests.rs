@@ -120,7 +120,8 @@ impl Both {
                 self.naive.entries.truncate(from.get() as usize - 1);
             }
             Change::Write => {
-                if let Some(write) = self.log.take_write(None, Instant::ORIGIN) {
+                if self.log.owes_write() {
+                    let write = self.log.take_write(None, Instant::ORIGIN);
                     self.tickets.push(write.ticket);
                     self.naive.writes.push(write);
                 }
@@ -191,8 +192,10 @@ impl Both {
                 let limit = LogPosition { index: at, term: Term::new(term).unwrap() };
                 prop_assert_eq!(log.last_at_most(limit), naive.last_at_most(limit), "{:?}", limit);
             }
-            let Some(run) = log.run_at(at..=LogIndex::MAX) else { continue };
-            for entry in run.iter().filter(|entry| entry.index > log.base().index) {
+            let Some(run) = log.run_at(at..=LogIndex::MAX, usize::MAX, usize::MAX) else {
+                continue;
+            };
+            for entry in run.entries().iter().filter(|entry| entry.index > log.base().index) {
                 let place = entry.index.get() as usize - 1;
                 prop_assert_eq!(naive.entries[place].as_ref(), Some(entry));
             }

@@ -4,6 +4,7 @@
 //! The structs here mirror the schema and never leave this module: what comes out of
 //! [`Message::decode`] is a [`Message`] that can't be ill-formed.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -224,7 +225,7 @@ impl From<&Message> for Frame {
             Body::ReadIndexReply { sequence, index } => {
                 Kind::ReadIndexReply(ReadIndexReply { sequence: *sequence, index: index.get() })
             }
-            Body::SnapshotChunk(chunk) => Kind::SnapshotChunk(chunk.into()),
+            Body::SnapshotChunk(chunk) => Kind::SnapshotChunk((&**chunk).into()),
             Body::SnapshotReply(reply) => Kind::SnapshotReply(reply.into()),
             Body::TimeoutNow => Kind::TimeoutNow(TimeoutNow {}),
             Body::Control { batch, control } => Kind::Control(Control::new(*batch, control)),
@@ -268,7 +269,7 @@ impl TryFrom<Frame> for Message {
             Kind::ReadIndexReply(reply) => {
                 Body::ReadIndexReply { sequence: reply.sequence, index: index(reply.index)? }
             }
-            Kind::SnapshotChunk(chunk) => Body::SnapshotChunk(chunk.try_into()?),
+            Kind::SnapshotChunk(chunk) => Body::SnapshotChunk(Box::new(chunk.try_into()?)),
             Kind::SnapshotReply(reply) => Body::SnapshotReply(reply.try_into()?),
             Kind::TimeoutNow(TimeoutNow {}) => Body::TimeoutNow,
             Kind::Control(control) => control.decode()?,

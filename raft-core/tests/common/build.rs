@@ -204,7 +204,7 @@ pub(crate) fn chunk(
 ) -> Body {
     let data = bytes.slice(offset..bytes.len().min(offset + length));
     let (snapshot, offset) = (snapshot.clone(), offset as u64);
-    Body::SnapshotChunk(SnapshotChunk { snapshot, offset, data, sequence })
+    Body::SnapshotChunk(Box::new(SnapshotChunk { snapshot, offset, data, sequence }))
 }
 
 /// Entries as text: `1:` is the empty entry of term 1, `2:x` the command x of term 2.

@@ -165,6 +165,11 @@ impl Cluster {
         self.host_mut(node).slow_disk = true;
     }
 
+    /// From now on the disk has completed a write when it has got it.
+    pub(crate) fn write_at_once(&mut self, node: u64) {
+        self.host_mut(node).writes_at_once = true;
+    }
+
     /// Ends the holding, and makes everything durable that waits.
     pub(crate) fn release_disk(&mut self, node: u64) {
         self.host_mut(node).slow_disk = false;

@@ -1,6 +1,7 @@
 //! One node with a fake disk and a fake state machine.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 
 use raft_core::{
     Config, Entries, Entry, Event, Instant, LogIndex, Membership, NodeId, Notice, Output, Raft,
@@ -69,6 +70,8 @@ pub(crate) struct Host {
     /// Whether the state machine survives a crash.
     pub(crate) keeps_machine: bool,
     pub(crate) slow_disk: bool,
+    /// A disk that is not slow has completed a write when it has got it.
+    pub(crate) writes_at_once: bool,
     pub(crate) slow_machine: bool,
     pub(crate) slow_loads: bool,
     pub(crate) slow_snapshots: bool,
@@ -98,6 +101,7 @@ impl Host {
             machine: Vec::new(),
             keeps_machine: false,
             slow_disk: false,
+            writes_at_once: false,
             slow_machine: false,
             slow_loads: false,
             slow_snapshots: false,
@@ -143,7 +147,17 @@ impl Host {
         let Some(raft) = &mut self.raft else {
             return Vec::new();
         };
-        let outputs = raft.step(event.at(self.clock));
+        let outputs = if self.writes_at_once && !self.slow_disk {
+            let mut outputs = Vec::new();
+            let write = |write: &Write| {
+                self.disk.write(write);
+                Ok::<(), Infallible>(())
+            };
+            let Ok(()) = raft.step_durably(self.clock, [event], write, &mut outputs);
+            outputs
+        } else {
+            raft.step(event.at(self.clock))
+        };
         assert_eq!(raft.check_invariants(), Ok(()));
         outputs
     }

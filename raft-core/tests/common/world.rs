@@ -70,7 +70,7 @@ impl World {
                 }
                 Output::WriteSnapshot(piece) => {
                     host.snapshots_begun += usize::from(piece.offset == 0);
-                    let job = SnapshotJob::Write(piece);
+                    let job = SnapshotJob::Write(*piece);
                     host.snapshot_jobs.push_back(job);
                 }
                 Output::DropSnapshot(snapshot) => host.drop_snapshot(&snapshot),

@@ -27,7 +27,7 @@ impl Host {
                 Output::ReadSnapshot { snapshot, offset, max_bytes } => {
                     self.to_librarian(SnapshotJob::Read { snapshot, offset, max_bytes })?;
                 }
-                Output::WriteSnapshot(piece) => self.to_librarian(SnapshotJob::Write(piece))?,
+                Output::WriteSnapshot(piece) => self.to_librarian(SnapshotJob::Write(*piece))?,
                 Output::DropSnapshot(snapshot) => {
                     self.to_librarian(SnapshotJob::Drop(snapshot))?;
                 }

@@ -369,7 +369,7 @@ fn late_has_nothing(rig: &Rig) -> Vec<SnapshotChunk> {
                     gap: false,
                 };
                 say(rig, Body::SnapshotReply(reply));
-                chunks.push(chunk);
+                chunks.push(*chunk);
             }
             _ => {}
         }
@@ -413,7 +413,7 @@ fn from_leader() -> Message {
     let position = LogPosition { index: LogIndex::new(7).unwrap(), term };
     let snapshot = Snapshot { position, membership, size: 0, checksum: 0 };
     let chunk = SnapshotChunk { snapshot, offset: 0, data: Bytes::new(), sequence: 2 };
-    Message { from: PEER, to: ME, term, body: Body::SnapshotChunk(chunk) }
+    Message { from: PEER, to: ME, term, body: Body::SnapshotChunk(Box::new(chunk)) }
 }
 
 /// The first entry of a leader's log, committed.

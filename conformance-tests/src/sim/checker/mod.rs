@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 use raft_node::core::{
     Entry, Instant, LogIndex, Membership, NodeId, Output, Payload, PeerStatus, RoleKind, Snapshot,
-    Status, Term,
+    Status, Term, Write,
 };
 
 pub(crate) use self::commits::Claim;
@@ -157,6 +157,14 @@ impl Checker {
                 format!("I10: {name:?} voted for {first} and {vote} in term {}", hard_state.term)
             });
         }
+    }
+
+    /// A step has made this durable before it has produced its outputs. So what it leads to, the
+    /// questions of a candidate say, is among them.
+    pub(crate) fn written_at_once(&mut self, nodes: &[SimNode], node: usize, write: &Write) {
+        self.disk_changed(nodes, node);
+        let vote = write.hard_state.and_then(|hard_state| hard_state.vote);
+        self.known[node].campaigns |= vote == Some(id_of(node));
     }
 
     /// A step has produced these outputs; none is carried out yet.

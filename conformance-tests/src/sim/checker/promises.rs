@@ -4,8 +4,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use raft_node::core::{
-    Append, AppendResult, Body, Entry, LogPosition, Message, NodeId, Payload, RoleKind,
-    SnapshotChunk, Write,
+    Append, AppendResult, Body, Entry, LogPosition, Message, NodeId, Payload, RoleKind, Write,
 };
 
 use crate::sim::checker::Checker;
@@ -29,11 +28,14 @@ impl Checker {
             self.demand(!twice, || format!("two appends to {} in one step", message.to));
             appends.push(message.to);
         }
-        if let Body::Append(Append { sequence, .. })
-        | Body::SnapshotChunk(SnapshotChunk { sequence, .. }) = &message.body
-        {
+        let numbered = match &message.body {
+            Body::Append(append) => Some(append.sequence),
+            Body::SnapshotChunk(chunk) => Some(chunk.sequence),
+            _ => None,
+        };
+        if let Some(sequence) = numbered {
             let sent = &mut self.known[node].sent;
-            *sent = (*sent).max((message.term, *sequence));
+            *sent = (*sent).max((message.term, sequence));
         }
         let hard_state = nodes[node].disk.durable().hard_state;
         self.demand(message.from == id_of(node) && number(message.to) < nodes.len(), || {
@@ -87,10 +89,10 @@ impl Checker {
 
     /// I6: committed entries stay. I8: what is compacted is in a durable snapshot. I11: a leader
     /// cuts nothing of its own log.
-    pub(super) fn check_write(&mut self, nodes: &[SimNode], node: usize, write: &Write) {
+    pub(crate) fn check_write(&mut self, nodes: &[SimNode], node: usize, write: &Write) {
         let name = id_of(node);
         let is_membership = |payload: &Payload| matches!(payload, Payload::Membership(_));
-        self.known[node].writes_membership =
+        self.known[node].writes_membership |=
             write.entries.iter().any(|entry| is_membership(&entry.payload));
         if let Some(position) = write.begin_after {
             let covered = nodes[node].snapshots.newest().map(|it| it.position.index);

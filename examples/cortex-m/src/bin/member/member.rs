@@ -3,14 +3,14 @@
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::mem;
 use core::time::Duration;
+use core::{mem, slice};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use raft_chip_parts::{FlashLog, FlashSnapshots};
 use raft_core::{
     Config, ConfigError, Entries, Event, Instant, Notice, Output, Payload, Raft, RequestId,
-    Restored, RoleKind, Snapshot,
+    Restored, RoleKind, Snapshot, Write,
 };
 use raft_node::session::MAX_OVERHEAD;
 use raft_node::{Identity, IdentityError, LogStore, Peers, StoreError};
@@ -161,8 +161,10 @@ impl Member {
     /// Gives the core what has happened, and carries out what follows, until nothing follows.
     pub(crate) fn advance(&mut self, now: Instant) -> Result<(), Failure> {
         while !self.events.is_empty() || self.raft.deadline().is_some_and(|at| at <= now) {
-            let events = mem::take(&mut self.events);
-            self.raft.step_all(now, events, &mut self.outputs);
+            let Self { raft, log, events, outputs, .. } = self;
+            // The flash has a write when the call that makes it returns.
+            let write = |write: &Write| log.append(slice::from_ref(write));
+            raft.step_durably(now, mem::take(events), write, outputs)?;
             let mut outputs = mem::take(&mut self.outputs);
             for output in outputs.drain(..) {
                 self.carry_out(output)?;
@@ -178,8 +180,9 @@ impl Member {
 
     fn carry_out(&mut self, output: Output) -> Result<(), Failure> {
         let event = match output {
+            // Only a write that is under way could make this come; here every write is made in its step.
             Output::Persist(write) => {
-                self.log.append(core::slice::from_ref(&write))?;
+                self.log.append(slice::from_ref(&write))?;
                 Event::Persisted(write.ticket)
             }
             Output::Load { from, through, max_bytes } => {
