@@ -1,16 +1,18 @@
-//! This library.
+//! This library, with either kind of host: one whose writes are durable when the call that makes them
+//! returns, and one that is told later.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
-    Config, Event, Instant, LogIndex, Membership, NodeId, Output, Payload, Proposal, Raft,
-    RequestId, Restored, Snapshot, Ticket,
+    Config, Entry, Event, Instant, LogIndex, Membership, NodeId, Output, Payload, Proposal, Raft,
+    RequestId, Restored, Snapshot, Ticket, Write,
 };
 
 use crate::cluster::{Cluster, Compactor, Machine};
 
-pub(crate) struct Ours {
+pub(crate) struct Ours<const AT_ONCE: bool> {
     nodes: [Node; 3],
     leader: usize,
     now: Instant,
@@ -22,8 +24,9 @@ pub(crate) struct Ours {
 struct Node {
     raft: Raft,
     inbox: Vec<Event>,
-    /// What is done and was not reported yet; each stands for all before it.
+    /// What is durable and was not reported yet.
     persisted: Option<Ticket>,
+    /// What is applied and was not reported yet.
     applied: Option<LogIndex>,
     machine: Machine,
     compactor: Compactor,
@@ -33,8 +36,8 @@ struct Node {
 
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
-impl Cluster for Ours {
-    const NAME: &'static str = "raft-core";
+impl<const AT_ONCE: bool> Cluster for Ours<AT_ONCE> {
+    const NAME: &'static str = if AT_ONCE { "raft-core" } else { "raft-core, told later" };
 
     fn start() -> Self {
         let ids = [1, 2, 3];
@@ -86,31 +89,28 @@ impl Cluster for Ours {
     }
 }
 
-impl Ours {
-    /// Each node is given what waits for it in one step. A completed write waits for something else
-    /// to happen to its node, and when nothing else happens it is it; that commands were applied is
-    /// nothing that anybody waits for.
+impl<const AT_ONCE: bool> Ours<AT_ONCE> {
+    /// Each node is given what waits for it in one step. A completed write that is told later waits
+    /// for something else to happen to its node, and when nothing else happens it is it; that
+    /// commands were applied is nothing that anybody waits for.
     fn run(&mut self) {
         let followers_first = self.followers_first();
-        loop {
-            let mut idle = true;
+        let mut idle = false;
+        while !idle {
+            idle = true;
             for id in followers_first {
                 if !self.nodes[id].inbox.is_empty() {
                     idle = false;
                     self.step(id);
                 }
             }
-            if !idle {
-                continue;
-            }
-            for id in followers_first {
-                if self.nodes[id].persisted.is_some() {
-                    idle = false;
-                    self.step(id);
+            if !AT_ONCE && idle {
+                for id in followers_first {
+                    if self.nodes[id].persisted.is_some() {
+                        idle = false;
+                        self.step(id);
+                    }
                 }
-            }
-            if idle {
-                return;
             }
         }
     }
@@ -121,38 +121,34 @@ impl Ours {
     }
 
     fn step(&mut self, id: usize) {
+        let durable = |_: &Write| Ok::<(), Infallible>(());
         let Node { raft, inbox, persisted, applied, .. } = &mut self.nodes[id];
-        inbox.extend(persisted.take().map(Event::Persisted));
-        inbox.extend(applied.take().map(Event::Applied));
-        raft.step_all(self.now, inbox.drain(..), &mut self.outputs);
+        if let Some(ticket) = persisted.take_if(|_| !AT_ONCE) {
+            inbox.push(Event::Persisted(ticket));
+        }
+        if let Some(index) = applied.take() {
+            inbox.push(Event::Applied(index));
+        }
+        if AT_ONCE {
+            let Ok(()) = raft.step_durably(self.now, inbox.drain(..), durable, &mut self.outputs);
+        } else {
+            raft.step_all(self.now, inbox.drain(..), &mut self.outputs);
+        }
         self.carry_out(id);
         self.nodes[id].take_snapshot();
     }
 
     fn carry_out(&mut self, id: usize) {
         for output in self.outputs.drain(..) {
-            match output {
-                Output::Persist(write) => {
-                    self.nodes[id].persisted = Some(write.ticket);
-                }
+            match &output {
                 Output::Send(message) => {
                     let to = message.to.get() as usize - 1;
-                    self.nodes[to].inbox.push(Event::Receive(message));
-                }
-                Output::Apply(entries) => {
-                    let node = &mut self.nodes[id];
-                    let mut applied = LogIndex::ZERO;
-                    for entry in entries.iter() {
-                        applied = entry.index;
-                        if let Payload::Command(command) = &entry.payload {
-                            node.machine.apply(command);
-                        }
-                    }
-                    node.applied = Some(applied);
-                    if node.compactor.is_due(applied.get()) {
-                        node.due = Some(applied);
+                    if let Output::Send(message) = output {
+                        self.nodes[to].inbox.push(Event::Receive(message));
                     }
                 }
+                Output::Apply(entries) => self.nodes[id].apply(entries),
+                Output::Persist(write) => self.nodes[id].persisted = Some(write.ticket),
                 Output::Done { .. } => self.answered += 1,
                 Output::Notice(_) | Output::DropSnapshot(_) => {}
                 other => unreachable!("nobody falls behind: {other:?}"),
@@ -162,6 +158,19 @@ impl Ours {
 }
 
 impl Node {
+    fn apply(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.applied = Some(entry.index);
+            if let Payload::Command(command) = &entry.payload {
+                self.machine.apply(command);
+            }
+        }
+        let applied = self.applied.unwrap_or_default();
+        if self.compactor.is_due(applied.get()) {
+            self.due = Some(applied);
+        }
+    }
+
     /// A snapshot without bytes: nobody is ever sent it.
     fn take_snapshot(&mut self) {
         let Some(index) = self.due else { return };

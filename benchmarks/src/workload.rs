@@ -25,8 +25,9 @@ impl Library {
 }
 
 /// All of them, ours first.
-pub(crate) static LIBRARIES: [Library; 4] = [
-    Library::of::<Ours>(),
+pub(crate) static LIBRARIES: [Library; 5] = [
+    Library::of::<Ours<true>>(),
+    Library::of::<Ours<false>>(),
     Library::of::<RaftRs>(),
     Library::of::<Yggr>(),
     Library::of::<Noraft>(),
