@@ -48,15 +48,19 @@ impl Checker {
             )
         });
         let log = || Log::durable(&nodes[node]);
+        // A step that writes at once may have gone on to a newer term since it said this, and have
+        // cut what was on the disk in the old one.
+        let is_past = message.term < hard_state.term;
+        let vote = self.votes.get(&(node, message.term)).copied();
         let holds = match &message.body {
             Body::Vote { last, .. } => {
                 let log_is = |it: LogPosition| self.term_in(&log(), it.index) == Some(it.term);
                 let campaigns = self.known[node].campaigns;
-                campaigns && hard_state.vote == Some(message.from) && log_is(*last)
+                campaigns && vote == Some(message.from) && log_is(*last)
             }
-            Body::VoteReply { granted: true } => hard_state.vote == Some(message.to),
+            Body::VoteReply { granted: true } => vote == Some(message.to),
             Body::AppendReply(reply) => match reply.result {
-                AppendResult::Accepted { durable: promised, .. } => promised <= log().last(),
+                AppendResult::Accepted { durable, .. } => is_past || durable <= log().last(),
                 AppendResult::Rejected { .. } => true,
             },
             // Who sends a snapshot has it.
