@@ -1,7 +1,7 @@
 //! One node with a fake disk and a fake state machine.
 
+use core::convert::Infallible;
 use std::collections::VecDeque;
-use std::convert::Infallible;
 
 use raft_core::{
     Config, Entries, Entry, Event, Instant, LogIndex, Membership, NodeId, Notice, Output, Raft,
