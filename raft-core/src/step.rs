@@ -52,7 +52,7 @@ impl Raft {
     /// owed comes out as well.
     ///
     /// ```
-    /// # use raft_core::{Config, Event, Instant, Membership, NodeId, Raft, Restored, StoredLog, Write};
+    /// # use raft_core::{Config, Event, Instant, Membership, NodeId, Raft, Restored, Write};
     /// # struct Flash;
     /// # impl Flash { fn write(&mut self, _: &Write) -> Result<(), ()> { Ok(()) } }
     /// # let mut flash = Flash;

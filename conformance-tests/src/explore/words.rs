@@ -36,7 +36,8 @@ impl Plan {
             (load_delay.end > 0).then(|| format!("loads of up to {} ms", load_delay.end / MS)),
             slow_disks.then(|| format!("disks of up to {} ms", disk_delay.end / MS)),
             (*gather > 0).then(|| "events gathered".into()),
-            (*at_once > 0).then(|| format!("{at_once} disks that write at once")),
+            (*at_once > 0)
+                .then(|| format!("writes at once on {}", number_of(*at_once as u64, "node"))),
         ];
         parts.into_iter().flatten().collect()
     }

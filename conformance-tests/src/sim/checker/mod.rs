@@ -69,6 +69,8 @@ struct Known {
     /// The latest that its clock has shown.
     now: Instant,
     heard: Heard,
+    /// The furthest that its disk reached in this step before a write.
+    reached: LogIndex,
     /// In this step a configuration was written.
     writes_membership: bool,
 }
@@ -231,6 +233,7 @@ impl Checker {
             self.check_configurations(nodes, node, &status);
         }
         self.known[node].campaigns = status.role == RoleKind::Candidate;
+        self.known[node].reached = LogIndex::ZERO;
         self.known[node].lost = nodes[node].lost;
         self.known[node].membership = status.membership;
     }

@@ -48,10 +48,10 @@ impl Checker {
             )
         });
         let log = || Log::durable(&nodes[node]);
-        // A step that writes at once may have gone on to a newer term since it said this, and have
-        // cut what was on the disk in the old one.
-        let is_past = message.term < hard_state.term;
+        // A step that writes at once may have voted in a newer term since it said this, and have cut
+        // what was on the disk then.
         let vote = self.votes.get(&(node, message.term)).copied();
+        let reached = self.known[node].reached;
         let holds = match &message.body {
             Body::Vote { last, .. } => {
                 let log_is = |it: LogPosition| self.term_in(&log(), it.index) == Some(it.term);
@@ -60,7 +60,7 @@ impl Checker {
             }
             Body::VoteReply { granted: true } => vote == Some(message.to),
             Body::AppendReply(reply) => match reply.result {
-                AppendResult::Accepted { durable, .. } => is_past || durable <= log().last(),
+                AppendResult::Accepted { durable, .. } => durable <= log().last().max(reached),
                 AppendResult::Rejected { .. } => true,
             },
             // Who sends a snapshot has it.
@@ -95,6 +95,8 @@ impl Checker {
     /// cuts nothing of its own log.
     pub(crate) fn check_write(&mut self, nodes: &[SimNode], node: usize, write: &Write) {
         let name = id_of(node);
+        let reached = Log::durable(&nodes[node]).last();
+        self.known[node].reached = self.known[node].reached.max(reached);
         let is_membership = |payload: &Payload| matches!(payload, Payload::Membership(_));
         self.known[node].writes_membership |=
             write.entries.iter().any(|entry| is_membership(&entry.payload));
